@@ -1,0 +1,155 @@
+// The settings of a training run: `compress-distill train FILE.yaml`. Defaults follow the paper's training stack (section 4
+// and appendix H); where its text gives no value, the default is ours and says so.
+
+import { readFile } from 'node:fs/promises';
+import { parse as parseYaml, YAMLParseError } from 'yaml';
+import { z } from 'zod';
+import { UserError } from '../errors.js';
+import { parseStrict } from './strict_schema.js';
+
+const positiveInteger = z.number().int().min(1);
+const probability = z.number().min(0).lt(1);
+
+/** The linear layers that the paper adapts: all of attention and of the MLP. */
+export const paperTargetModules = [
+  'q_proj',
+  'k_proj',
+  'v_proj',
+  'o_proj',
+  'gate_proj',
+  'up_proj',
+  'down_proj',
+] as const;
+
+const loraSchema = z.strictObject({
+  /** r: the inner dimension of the adapter. Paper: 64. */
+  rank: positiveInteger.default(64),
+  /** α: the adapter's output is scaled by α / r. Default: the rank, so a scale of 1 (ours: the paper's value is not given). */
+  alpha: z.number().positive().optional(),
+  /** Probability of dropping an input of the adapter, a mask of its own for every module. Paper: 0.05. */
+  dropout: probability.default(0.05),
+  /** Names of the linear layers to adapt: the last part of the module's name, or several parts (`mlp.up_proj`). Paper: all seven. */
+  targetModules: z
+    .array(z.string().min(1))
+    .min(1)
+    .default([...paperTargetModules]),
+  /** Rank-stabilised LoRA: scale by α / √r instead. Default: false. */
+  rsLora: z.boolean().default(false),
+});
+
+/** The settings of a run, as read from YAML (camelCase keys; an unknown key is an error). */
+export const trainSchema = z
+  .strictObject({
+    /** The base model: a directory, a GGUF file or a fetched name such as `smollm2-135m-instruct`. Required. */
+    model: z.string().min(1),
+    /** JSON Lines of conversations, `{"id", "messages": [{"role", "content", "reasoning_content"?}]}`: a path or several. Required. */
+    data: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+      .transform((paths) => (Array.isArray(paths) ? paths : [paths])),
+    /** The folder to write: weights, metrics.jsonl, checkpoints. Required. */
+    output: z.string().min(1),
+
+    /** Tokens of a pack. Paper: 16384. A conversation longer than this, or than the model's context, is over-long. */
+    sequenceLength: positiveInteger.default(16_384),
+    /** What to do with an over-long conversation: `drop` it (default), `truncate` its end, or stop with an `error`. Always counted and reported. */
+    overlong: z.enum(['drop', 'truncate', 'error']).default('drop'),
+
+    /** `lora` (default) trains adapters on a frozen model, `full` every weight. */
+    method: z.enum(['lora', 'full']).default('lora'),
+    lora: loraSchema.prefault({}),
+
+    /** Peak learning rate. Default: 2e-4 for `lora`, 2e-5 for `full` (ours: the paper's values are not given). */
+    learningRate: z.number().positive().optional(),
+    /** `cosine` (paper) or `constant`, after a linear warm-up from 0. */
+    schedule: z.enum(['cosine', 'constant']).default('cosine'),
+    /** The fraction of all steps that warm up. Paper: 0.1. */
+    warmupRatio: z.number().min(0).max(1).default(0.1),
+    /** Passes over the data. Paper: 1. */
+    epochs: positiveInteger.default(1),
+    /** Stop after this many optimizer steps; the schedule then spans these. Default: what `epochs` gives. */
+    maxSteps: positiveInteger.optional(),
+    /** Packs that go through the model together. Paper: 1. */
+    microBatch: positiveInteger.default(1),
+    /** Micro-batches of one optimizer step, over all ranks together: adding ranks changes the speed and nothing else. Paper: 8 on each GPU. */
+    gradientAccumulation: positiveInteger.default(8),
+
+    /** `adamw_8bit` (paper: 8-bit block-wise state) or `adamw` (32-bit state). */
+    optimizer: z.enum(['adamw', 'adamw_8bit']).default('adamw_8bit'),
+    /** β1, β2 of AdamW. Default: 0.9, 0.999 (transformers). */
+    betas: z.tuple([probability, probability]).default([0.9, 0.999]),
+    /** ε of AdamW. Default: 1e-8 (transformers). */
+    eps: z.number().positive().default(1e-8),
+    /** Decoupled weight decay. Default: 0 (transformers). */
+    weightDecay: z.number().min(0).default(0),
+    /** Gradients are scaled down to this norm; 0 turns clipping off. Default: 1.0 (transformers). */
+    maxGradNorm: z.number().min(0).default(1),
+    /** Keep each layer's input alone and compute the layer again in the backward pass. Paper: true. */
+    activationCheckpointing: z.boolean().default(true),
+
+    /** Decides the order of the data, the adapters' start and dropout. Default: 0. */
+    seed: z.number().int().min(0).default(0),
+    /** `cpu` (default), `cpu-chaos` or `cuda:0`. */
+    device: z.string().min(1).default('cpu'),
+    /** Of weights and activations; adapters, master weights, gradients and optimizer state are f32. Default: f32 on the CPU, bf16 on CUDA. */
+    dtype: z.enum(['f32', 'bf16']).optional(),
+    /** CPU threads of the process. Default: all cores. */
+    threads: positiveInteger.optional(),
+    /** Ranks that share the micro-batches of a step, each with its own copy of the model. Default: 1. */
+    dataParallel: positiveInteger.default(1),
+
+    /** Save a checkpoint every so many steps. Default: 0, only when stopped early. */
+    checkpointEvery: z.number().int().min(0).default(0),
+    /** Checkpoints to keep, the latest. Default: 1. */
+    keepLast: positiveInteger.default(1),
+    /** Continue from the latest checkpoint in `output` if there is one. Default: true. */
+    resume: z.boolean().default(true),
+  })
+  .transform((settings, context) => {
+    const lora = { ...settings.lora, alpha: settings.lora.alpha ?? settings.lora.rank };
+    const dtype = settings.dtype ?? (settings.device.startsWith('cuda') ? ('bf16' as const) : ('f32' as const));
+    const learningRate = settings.learningRate ?? (settings.method === 'lora' ? 2e-4 : 2e-5);
+    if (settings.dataParallel > settings.gradientAccumulation) {
+      context.addIssue({
+        code: 'custom',
+        path: ['dataParallel'],
+        input: settings.dataParallel,
+        message: `at most 'gradientAccumulation', ${settings.gradientAccumulation}, the micro-batches that the ranks share,`,
+      });
+    }
+    return { ...settings, lora, dtype, learningRate };
+  });
+
+/** Settings with every default filled in. */
+export type TrainConfig = z.output<typeof trainSchema>;
+/** Settings as a user writes them. */
+export type TrainSettings = z.input<typeof trainSchema>;
+
+/**
+ * Checks settings and fills in the defaults.
+ * @param where what an error message starts with, the file's name
+ * @throws {UserError} one line naming the key
+ */
+export function parseTrainConfig(settings: unknown, where = 'training settings'): TrainConfig {
+  return parseStrict(trainSchema, settings, where);
+}
+
+/** Reads the settings of a YAML file. Paths in it are relative to the working directory. */
+export async function loadTrainConfig(file: string): Promise<TrainConfig> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch {
+    throw new UserError(`${file}: Expected a readable YAML file; check the path`);
+  }
+  return parseTrainConfig(parseYamlFile(text, file), file);
+}
+
+function parseYamlFile(text: string, file: string): unknown {
+  try {
+    return parseYaml(text);
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error;
+    const line = error.linePos?.[0].line;
+    throw new UserError(`${file}${line ? `:${line}` : ''}: Expected valid YAML: ${error.message.split('\n')[0]}`);
+  }
+}

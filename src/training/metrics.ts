@@ -1,0 +1,56 @@
+// metrics.jsonl: one row for every optimizer step.
+
+import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
+
+export interface StepMetrics {
+  /** 1 for the first optimizer step. */
+  readonly step: number;
+  /** Mean negative log-likelihood of the trained tokens of the step's window, in nats. */
+  readonly loss: number;
+  /** The rate that this step's update used. */
+  readonly learningRate: number;
+  /** Euclidean norm of all gradients, before clipping. */
+  readonly gradNorm: number;
+  /** Tokens that went through the model in this step, on all ranks. */
+  readonly tokens: number;
+  /** Those of them that were trained. */
+  readonly trainedTokens: number;
+  /** `tokens` over the step's wall-clock seconds. */
+  readonly tokensPerSecond: number;
+}
+
+export class MetricsLog {
+  readonly file: string;
+  private constructor(file: string) {
+    this.file = file;
+  }
+
+  /**
+   * Opens the log. Rows after `lastStep` (which the resumed run writes again) and a row cut short are removed; 0 starts a new log.
+   */
+  static async open(file: string, lastStep: number): Promise<MetricsLog> {
+    const kept = lastStep === 0 ? [] : (await readMetrics(file)).filter((row) => row.step <= lastStep);
+    await writeFile(`${file}.tmp`, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    await rename(`${file}.tmp`, file);
+    return new MetricsLog(file);
+  }
+
+  /** Appends a row with one write, so that a reader never sees half of it. */
+  async append(metrics: StepMetrics): Promise<void> {
+    await appendFile(this.file, `${JSON.stringify(metrics)}\n`);
+  }
+}
+
+/** The whole rows of a log, in order; an absent file has none. */
+export async function readMetrics(file: string): Promise<StepMetrics[]> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  // What stands after the last line feed was being written when the process ended.
+  const lines = text.split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line) as StepMetrics);
+}
