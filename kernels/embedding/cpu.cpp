@@ -1,0 +1,48 @@
+#include "../common/dispatch.h"
+#include "../common/elementwise.h"
+
+namespace cd::cpu {
+
+namespace {
+constexpr int64_t kColumns = 256;
+
+void expectIds(const Call& call, const Tensor& ids, int64_t V) {
+  for (int64_t n = 0; n < ids.elements(); ++n) {
+    const int32_t id = ids.as<int32_t>()[n];
+    if (id < 0 || id >= V)
+      throw Error(std::string(call.op->name) + ": Expected 'ids' to be in [0, " + std::to_string(V) + ") but received " +
+                  std::to_string(id) + " at index " + std::to_string(n));
+  }
+}
+}  // namespace
+
+void embedding(const Call& call) {
+  const Tensor &table = call[0], &ids = call[1], &y = call[2];
+  expectIds(call, ids, table.shape[0]);
+  const int64_t size = dtypeSize(table.dtype);
+  forSpans(call, y, false, [&](int64_t row, int64_t start, int64_t count) {
+    std::memcpy(y.as<char>() + (row * y.rowStride + start) * size,
+                table.as<char>() + (ids.as<int32_t>()[row] * table.rowStride + start) * size, count * size);
+  });
+}
+
+void embedding_backward(const Call& call) {
+  const Tensor &ids = call[0], &dy = call[1], &dTable = call[2];
+  const int64_t N = ids.elements(), E = dy.cols();
+  expectIds(call, ids, dTable.shape[0]);
+  // Small work is one task.
+  const int64_t width = N * E <= kSpanElements ? E : kColumns;
+  if (N == 0 || E == 0) return;
+  withFloat(dy.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    call.parallelFor((E + width - 1) / width, [&](int64_t task, int) {
+      const int64_t start = task * width, count = E - start < width ? E - start : width;
+      for (int64_t n = 0; n < N; ++n) {
+        float* target = dTable.row<float>(ids.as<int32_t>()[n]) + start;
+        map(count, target, [](simd::Vec sum, simd::Vec d) { return sum + d; }, target, dy.row<T>(n) + start);
+      }
+    });
+  });
+}
+
+}  // namespace cd::cpu
