@@ -1,0 +1,54 @@
+/**
+ * A question with a checkable answer, and where such questions come from: a JSONL file of
+ * `{"id", "question", "answer", "answerType"}` or the built-in generator (word_problems.ts).
+ */
+import { z } from 'zod';
+import { canonicalAnswer } from './answers.js';
+import { readJsonl } from './jsonl.js';
+
+export const answerTypes = ['number', 'letter', 'boolean'] as const;
+export type AnswerType = (typeof answerTypes)[number];
+
+export interface Question {
+  id: string;
+  question: string;
+  /** The canonical answer, see answers.ts: `18`, `7/2`, `C`, `true`. */
+  answer: string;
+  answerType: AnswerType;
+}
+
+const rowSchema = z.object({
+  id: z.union([z.string().min(1), z.number()]).transform(String),
+  question: z.string().min(1),
+  answer: z.union([z.string(), z.number(), z.boolean()]).transform(String),
+  answerType: z.enum(answerTypes),
+});
+
+function parseQuestion(row: unknown): Question {
+  const question = rowSchema.parse(row);
+  const answer = canonicalAnswer(question.answerType, question.answer);
+  if (answer === null) {
+    throw new Error(`Expected 'answer' to be a ${question.answerType} but received ${JSON.stringify(question.answer)}`);
+  }
+  return { ...question, answer };
+}
+
+/**
+ * Reads questions from a JSONL file, in file order. Other keys than the four are ignored.
+ * @param limit at most this many; default all.
+ * @throws Error naming file and line for a malformed row, a duplicate id or an answer that is not of its type.
+ */
+export async function readQuestions(path: string, limit = Number.POSITIVE_INFINITY): Promise<Question[]> {
+  const questions: Question[] = [];
+  const lineOf = new Map<string, number>();
+  for await (const { line, value } of readJsonl(path, parseQuestion)) {
+    const earlier = lineOf.get(value.id);
+    if (earlier !== undefined) {
+      throw new Error(`${path}:${line}: Expected 'id' to be unique but received '${value.id}' again (line ${earlier})`);
+    }
+    lineOf.set(value.id, line);
+    questions.push(value);
+    if (questions.length >= limit) break;
+  }
+  return questions;
+}
