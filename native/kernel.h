@@ -116,6 +116,7 @@ struct TensorParameter {
 };
 
 struct Call;
+class Collective;
 
 // The contract of an operation, independent of any back end. The prose is in the header of its folder in kernels/.
 struct Op {
@@ -131,9 +132,11 @@ struct Call {
   const double* attributes = nullptr;
   Parallel* parallel = nullptr;  // null while checking
   Scratch* scratchMemory = nullptr;
+  Collective* const* collectives = nullptr;  // the device's communicators, by number
 
   const Tensor& operator[](int index) const { return tensors[index]; }
   double attribute(int index) const { return attributes[index]; }
+  Collective& collective(int number) const { return *collectives[number]; }
   const char* name(int index) const { return (op->tensors.begin() + index)->name; }
 
   template <class Body>

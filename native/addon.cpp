@@ -1,0 +1,423 @@
+// The addon's JavaScript surface. src/native.ts is its typed mirror, one to one; nothing else loads the addon.
+//
+// An operation is enqueued through a command buffer, a Float64Array that both sides see, so that a call costs well under a
+// microsecond:
+//   [op, tensors, attributes, then per tensor: handle (−1: left out), dtype, offset, rowStride, rank, shape…, then the attributes…]
+// Offsets and strides are in elements. Every bound is checked here again.
+#include <napi.h>
+
+#include <cstring>
+#include <map>
+
+#include "device.h"
+#include "ops.h"
+#include "weight_file.h"
+
+namespace cd {
+namespace {
+
+// A promise that the stream's thread settles.
+struct Pending {
+  Napi::Promise::Deferred deferred;
+  Napi::Reference<Napi::ArrayBuffer> buffer;  // where the data goes; empty for a fence
+  Poison poison;
+};
+
+struct OpenDevice {
+  std::unique_ptr<Device> device;
+  Napi::Reference<Napi::Float64Array> bufferReference;
+  const double* buffer = nullptr;
+  size_t bufferLength = 0;
+};
+
+// All state of one environment (the main thread, or one worker).
+class Environment {
+ public:
+  explicit Environment(Napi::Env env);
+  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+  void stop();
+  Napi::Promise promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset, int64_t bytes);
+
+  std::vector<std::unique_ptr<OpenDevice>> devices;
+  std::vector<std::shared_ptr<WeightFile>> files;
+
+ private:
+  void settled(Pending* pending);
+  void drain(Napi::Env env);
+
+  napi_threadsafe_function signal_ = nullptr;
+  std::mutex mutex_;
+  std::vector<Pending*> settled_;
+  int64_t outstanding_ = 0;
+};
+
+Environment::Environment(Napi::Env env) {
+  napi_create_threadsafe_function(
+      env, nullptr, nullptr, Napi::String::New(env, "compress-distill"), 0, 1, nullptr, nullptr, this,
+      [](napi_env env, napi_value, void* context, void*) {
+        if (env) static_cast<Environment*>(context)->drain(env);
+      },
+      &signal_);
+  napi_unref_threadsafe_function(env, signal_);
+  // Cleanup hooks run newest first: streams stop before the function that their threads call goes away.
+  napi_add_env_cleanup_hook(env, [](void* self) { static_cast<Environment*>(self)->stop(); }, this);
+}
+
+void Environment::stop() {
+  for (auto& open : devices)
+    if (open) open->device->stop();
+  if (signal_) napi_release_threadsafe_function(signal_, napi_tsfn_abort);
+  signal_ = nullptr;
+}
+
+void Environment::settled(Pending* pending) {
+  {
+    std::lock_guard lock(mutex_);
+    settled_.push_back(pending);
+  }
+  napi_call_threadsafe_function(signal_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Environment::drain(Napi::Env env) {
+  std::vector<Pending*> ready;
+  {
+    std::lock_guard lock(mutex_);
+    ready.swap(settled_);
+  }
+  Napi::HandleScope scope(env);
+  for (Pending* pending : ready) {
+    if (pending->poison) pending->deferred.Reject(Napi::Error::New(env, *pending->poison).Value());
+    else pending->deferred.Resolve(pending->buffer.IsEmpty() ? env.Undefined() : Napi::Value(pending->buffer.Value()));
+    delete pending;
+    if (--outstanding_ == 0 && signal_) napi_unref_threadsafe_function(env, signal_);
+  }
+}
+
+Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset, int64_t bytes) {
+  auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
+  const Napi::Promise promise = pending->deferred.Promise();
+  std::function<void(void*)> job;
+  if (source) {
+    const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+    pending->buffer = Napi::Persistent(buffer);
+    job = [target = static_cast<char*>(pending->buffer.Value().Data()), offset, bytes](void* address) {
+      std::memcpy(target, static_cast<char*>(address) + offset, bytes);
+    };
+  }
+  if (outstanding_++ == 0) napi_ref_threadsafe_function(env, signal_);
+  open.device->enqueueJob(std::move(source), std::move(job), [this, pending](const Poison& poison) {
+    pending->poison = poison;
+    settled(pending);
+  });
+  return promise;
+}
+
+// --- arguments ----------------------------------------------------------------------------------------------------
+
+OpenDevice& device(const Napi::CallbackInfo& info) {
+  auto& devices = Environment::of(info.Env()).devices;
+  const int64_t index = info[0].As<Napi::Number>().Int64Value();
+  if (index < 0 || index >= static_cast<int64_t>(devices.size()) || !devices[index]) throw Error("Expected an open device but it was closed");
+  return *devices[index];
+}
+
+int64_t integer(const Napi::CallbackInfo& info, int index) { return info[index].As<Napi::Number>().Int64Value(); }
+
+void checkRange(const Storage& storage, int64_t offset, int64_t bytes) {
+  if (offset < 0 || bytes < 0 || offset > storage.bytes || bytes > storage.bytes - offset)
+    throw Error("Expected bytes within a storage of " + std::to_string(storage.bytes) + " but received " + std::to_string(bytes) + " from " +
+                std::to_string(offset));
+}
+
+// Wraps a function so that cd::Error becomes a JavaScript Error.
+template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+Napi::Value guarded(const Napi::CallbackInfo& info) {
+  try {
+    return function(info);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
+}
+
+// --- the surface --------------------------------------------------------------------------------------------------
+
+Napi::Value listOps(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  constexpr const char* kAccess[] = {"in", "out", "inout"};
+  constexpr const char* kFolders[] = {
+#define X(name, folder) #folder,
+#include "../kernels/ops.def"
+#undef X
+  };
+  Napi::Array list = Napi::Array::New(env);
+  for (const Op* op : allOps()) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = op->name;
+    entry["folder"] = kFolders[list.Length()];
+    Napi::Array tensors = Napi::Array::New(env), attributes = Napi::Array::New(env);
+    for (const TensorParameter& parameter : op->tensors) {
+      Napi::Object tensor = Napi::Object::New(env);
+      tensor["name"] = parameter.name;
+      tensor["access"] = kAccess[static_cast<int>(parameter.access)];
+      tensor["optional"] = parameter.optional;
+      tensors[tensors.Length()] = tensor;
+    }
+    for (const char* name : op->attributes) attributes[attributes.Length()] = name;
+    entry["tensors"] = tensors;
+    entry["attributes"] = attributes;
+    entry["implemented"] = cpuBackend().kernels[list.Length()] != nullptr;
+    list[list.Length()] = entry;
+  }
+  return list;
+}
+
+Napi::Value listInstructionSets(const Napi::CallbackInfo& info) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const std::string& name : instructionSets()) list[list.Length()] = name;
+  return list;
+}
+
+// openDevice(threads, memoryLimit, chaos, commandBuffer) → number
+Napi::Value openDevice(const Napi::CallbackInfo& info) {
+  auto& devices = Environment::of(info.Env()).devices;
+  auto open = std::make_unique<OpenDevice>();
+  const Napi::Float64Array buffer = info[3].As<Napi::Float64Array>();
+  open->bufferReference = Napi::Persistent(buffer);
+  open->buffer = buffer.Data();
+  open->bufferLength = buffer.ElementLength();
+  const double limit = info[1].As<Napi::Number>().DoubleValue();
+  open->device = std::make_unique<Device>(
+      DeviceOptions{info[0].As<Napi::Number>().Int32Value(), limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX, info[2].ToBoolean().Value()});
+  devices.push_back(std::move(open));
+  return Napi::Number::New(info.Env(), static_cast<double>(devices.size() - 1));
+}
+
+Napi::Value closeDevice(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  for (auto& entry : Environment::of(info.Env()).devices)
+    if (entry.get() == &open) entry.reset();
+  return info.Env().Undefined();
+}
+
+Napi::Value describeDevice(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  const MemoryStatistics& memory = open.device->allocator().statistics();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["liveTensors"] = static_cast<double>(memory.liveTensors);
+  result["liveBytes"] = static_cast<double>(memory.liveBytes);
+  result["peakBytes"] = static_cast<double>(memory.peakBytes);
+  result["reservedBytes"] = static_cast<double>(memory.reservedBytes);
+  result["threads"] = open.device->threads();
+  result["instructionSet"] = open.device->backend().name;
+  return result;
+}
+
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(device(info).device->allocate(integer(info, 1))));
+}
+
+Napi::Value release(const Napi::CallbackInfo& info) {
+  device(info).device->release(integer(info, 1));
+  return info.Env().Undefined();
+}
+
+Napi::Value failAllocationsAfter(const Napi::CallbackInfo& info) {
+  device(info).device->allocator().failAfter(integer(info, 1));
+  return info.Env().Undefined();
+}
+
+class Reader {
+ public:
+  Reader(const double* values, size_t length) : next_(values), end_(values + length) {}
+  double value() {
+    if (next_ == end_) throw Error("Expected a whole command but the command buffer ended");
+    return *next_++;
+  }
+  int64_t count(int64_t limit) {
+    const double number = value();
+    if (!(number >= 0 && number <= static_cast<double>(limit)) || number != static_cast<double>(static_cast<int64_t>(number)))
+      throw Error("Expected a whole number in [0, " + std::to_string(limit) + "] in the command buffer but received " + std::to_string(number));
+    return static_cast<int64_t>(number);
+  }
+
+ private:
+  const double *next_, *end_;
+};
+
+void readTensor(Reader& reader, Device& device, Command& command, int index) {
+  constexpr int64_t kLimit = int64_t{1} << 52;
+  const TensorParameter& parameter = *(command.op->tensors.begin() + index);
+  Tensor& tensor = command.tensors[index];
+  tensor = Tensor{};
+  const double handle = reader.value();
+  if (handle < 0) {
+    if (!parameter.optional) throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' but received nothing");
+    return;
+  }
+  const std::shared_ptr<Storage>& storage = device.storage(static_cast<int64_t>(handle));
+  tensor.present = true;
+  tensor.dtype = static_cast<DType>(reader.count(static_cast<int>(DType::U8)));
+  const int64_t offset = reader.count(kLimit);
+  tensor.rowStride = reader.count(kLimit);
+  tensor.rank = static_cast<int>(reader.count(kMaxRank));
+  int64_t elements = 1;
+  for (int axis = 0; axis < tensor.rank; ++axis) {
+    tensor.shape[axis] = reader.count(kLimit);
+    if (__builtin_mul_overflow(elements, tensor.shape[axis], &elements)) throw Error("Expected a shape that memory can hold");
+  }
+  int64_t span = 0;
+  if (elements > 0 && (__builtin_mul_overflow(tensor.rows() - 1, tensor.rowStride, &span) || tensor.rowStride < tensor.cols()))
+    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to have rows that do not overlap");
+  if (elements > 0) span += tensor.cols();
+  const int64_t capacity = storage->bytes / dtypeSize(tensor.dtype);
+  if (offset > capacity || span > capacity - offset)
+    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to lie within its storage of " + std::to_string(capacity) +
+                " elements but received shape " + shapeText(tensor) + " from " + std::to_string(offset));
+  tensor.data = static_cast<char*>(storage->address) + offset * dtypeSize(tensor.dtype);
+  command.storages[index] = storage;
+}
+
+// enqueue(device, trace?): runs the operation that the command buffer describes.
+Napi::Value enqueue(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  Reader reader(open.buffer, open.bufferLength);
+  const int64_t number = reader.count(static_cast<int64_t>(allOps().size()) - 1);
+  const Op& op = *allOps()[number];
+  const int64_t tensors = reader.count(kMaxTensors), attributes = reader.count(kMaxAttributes);
+  if (tensors != static_cast<int64_t>(op.tensors.size()) || attributes != static_cast<int64_t>(op.attributes.size()))
+    throw Error(std::string(op.name) + ": Expected " + std::to_string(op.tensors.size()) + " tensors and " + std::to_string(op.attributes.size()) +
+                " attributes but received " + std::to_string(tensors) + " and " + std::to_string(attributes));
+  std::unique_ptr<Command> command = open.device->command();
+  command->op = &op;
+  command->kernel = open.device->backend().kernels[number];
+  if (!command->kernel) throw Error(std::string(op.name) + ": the back end " + open.device->backend().name + " has no such kernel");
+  command->tensorCount = static_cast<int>(tensors);
+  for (int index = 0; index < tensors; ++index) readTensor(reader, *open.device, *command, index);
+  for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();
+  op.check(Call{&op, command->tensors, command->attributes});
+  if (info.Length() > 1 && info[1].IsString()) command->trace = info[1].As<Napi::String>().Utf8Value();
+  open.device->enqueue(std::move(command));
+  return info.Env().Undefined();
+}
+
+// write(device, handle, byteOffset, bytes): copies now, lands in stream order.
+Napi::Value write(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 1));
+  const int64_t offset = integer(info, 2);
+  const Napi::Uint8Array source = info[3].As<Napi::Uint8Array>();
+  const int64_t bytes = static_cast<int64_t>(source.ByteLength());
+  checkRange(*storage, offset, bytes);
+  auto staged = std::make_shared<std::vector<uint8_t>>(source.Data(), source.Data() + bytes);
+  open.device->enqueueJob(
+      storage, [staged, offset, bytes](void* address) { std::memcpy(static_cast<char*>(address) + offset, staged->data(), bytes); }, nullptr);
+  return info.Env().Undefined();
+}
+
+// read(device, handle, byteOffset, byteLength) → Promise<ArrayBuffer>
+Napi::Value read(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 1));
+  checkRange(*storage, integer(info, 2), integer(info, 3));
+  return Environment::of(info.Env()).promise(info.Env(), open, storage, integer(info, 2), integer(info, 3));
+}
+
+// synchronize(device) → Promise<void>, when all that was enqueued so far has run
+Napi::Value synchronize(const Napi::CallbackInfo& info) {
+  return Environment::of(info.Env()).promise(info.Env(), device(info), nullptr, 0, 0);
+}
+
+// joinCommunicator(device, name, rank, size) → number, for all_reduce
+Napi::Value joinCommunicator(const Napi::CallbackInfo& info) {
+  const std::string name = info[1].As<Napi::String>().Utf8Value();
+  const int number = device(info).device->addCommunicator(
+      Communicator::join(name, static_cast<int>(integer(info, 2)), static_cast<int>(integer(info, 3))));
+  return Napi::Number::New(info.Env(), number);
+}
+
+// openWeights(path) → { file, format, entries, metadata }
+Napi::Value openWeights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::shared_ptr<WeightFile> file = WeightFile::open(info[0].As<Napi::String>().Utf8Value());
+  Napi::Array entries = Napi::Array::New(env, file->entries().size());
+  for (uint32_t index = 0; index < file->entries().size(); ++index) {
+    const WeightFile::Entry& entry = file->entries()[index];
+    Napi::Object object = Napi::Object::New(env);
+    object["name"] = entry.name;
+    object["dtype"] = entry.dtype;
+    Napi::Array shape = Napi::Array::New(env, entry.shape.size());
+    for (uint32_t axis = 0; axis < entry.shape.size(); ++axis) shape[axis] = static_cast<double>(entry.shape[axis]);
+    object["shape"] = shape;
+    object["bytes"] = static_cast<double>(entry.bytes);
+    entries[index] = object;
+  }
+  auto& files = Environment::of(env).files;
+  Napi::Object result = Napi::Object::New(env);
+  result["file"] = static_cast<double>(files.size());
+  result["format"] = file->format();
+  result["entries"] = entries;
+  result["metadata"] = file->metadataJson();
+  files.push_back(std::move(file));
+  return result;
+}
+
+std::shared_ptr<WeightFile>& weightFile(const Napi::CallbackInfo& info, int index) {
+  auto& files = Environment::of(info.Env()).files;
+  const int64_t number = integer(info, index);
+  if (number < 0 || number >= static_cast<int64_t>(files.size()) || !files[number]) throw Error("Expected an open weight file but it was closed");
+  return files[number];
+}
+
+// readWeights(device, file, entry, handle, byteOffset, dtype, unpermuteHeads): converts one tensor into storage, in stream order
+Napi::Value readWeights(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  const std::shared_ptr<WeightFile> file = weightFile(info, 1);
+  const int64_t entry = integer(info, 2), offset = integer(info, 4), heads = integer(info, 6);
+  const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 3));
+  const DType dtype = static_cast<DType>(integer(info, 5));
+  if (entry < 0 || entry >= static_cast<int64_t>(file->entries().size())) throw Error("Expected an entry of " + file->path());
+  checkRange(*storage, offset, file->entries()[entry].elements() * dtypeSize(dtype));
+  open.device->enqueueJob(
+      storage, [file, entry, dtype, offset, heads](void* address) { file->read(entry, dtype, static_cast<char*>(address) + offset, heads); },
+      nullptr);
+  return info.Env().Undefined();
+}
+
+Napi::Value closeWeights(const Napi::CallbackInfo& info) {
+  weightFile(info, 0).reset();
+  return info.Env().Undefined();
+}
+
+template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+void expose(Napi::Object exports, const char* name) {
+  exports[name] = Napi::Function::New(exports.Env(), guarded<function>, name);
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));
+  expose<listOps>(exports, "listOps");
+  expose<listInstructionSets>(exports, "listInstructionSets");
+  expose<openDevice>(exports, "openDevice");
+  expose<closeDevice>(exports, "closeDevice");
+  expose<describeDevice>(exports, "describeDevice");
+  expose<allocate>(exports, "allocate");
+  expose<release>(exports, "release");
+  expose<failAllocationsAfter>(exports, "failAllocationsAfter");
+  expose<enqueue>(exports, "enqueue");
+  expose<write>(exports, "write");
+  expose<read>(exports, "read");
+  expose<synchronize>(exports, "synchronize");
+  expose<joinCommunicator>(exports, "joinCommunicator");
+  expose<openWeights>(exports, "openWeights");
+  expose<readWeights>(exports, "readWeights");
+  expose<closeWeights>(exports, "closeWeights");
+  return exports;
+}
+
+}  // namespace
+}  // namespace cd
+
+static Napi::Object initialise(Napi::Env env, Napi::Object exports) { return cd::initialise(env, exports); }
+NODE_API_MODULE(compress_distill, initialise)
