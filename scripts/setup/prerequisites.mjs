@@ -41,8 +41,8 @@ function node() {
 
 function platform() {
   const found = `${process.platform} ${process.arch}`;
-  if (process.platform === 'linux' && process.arch === 'x64') return { found };
-  return { found, problem: `Linux on x86-64 is needed, this is ${found}: use WSL 2 or a linux/amd64 container` };
+  if (process.platform === 'linux') return { found };
+  return { found, problem: `Linux is needed, this is ${found}: use WSL 2 or a Linux container` };
 }
 
 function instructionSets() {
