@@ -1,0 +1,15 @@
+// AdamW (Loshchilov and Hutter 2019), with f32 state and with 8-bit state. One step of one parameter tensor.
+//
+// Both: p any shape, f32 (in place); g like p, f32; gradientFactor [1] f32, optional, multiplies g first (the clipping factor
+// stays on the device); low like p, bf16, optional, receives the new p rounded (overwritten). All contiguous. step ≥ 1.
+//
+// adamw        torch.optim.AdamW: p *= 1 − lr·wd;  m += (1 − β1)(g − m);  v = β2·v + (1 − β2)·g²;
+//              p −= lr/(1 − β1^step) · m / (√v / √(1 − β2^step) + eps).     m, v like p, f32, in place
+// adamw_8bit   bitsandbytes' block-wise AdamW (Dettmers et al. 2022): m and v are kept as one byte an element, a code of the
+//              maps in dynamic_map.h, times the largest magnitude of their block of 256 elements. Each step decodes them,
+//              m = β1·m + (1 − β1)·g, v = β2·v + (1 − β2)·g², uses these unrounded values for
+//              p −= lr·√(1 − β2^step)/(1 − β1^step) · m / (√v + √(1 − β2^step)·eps),  then p *= 1 − lr·wd,
+//              and encodes them to the nearest code of m / max|m|, v / max v; a negative m that would become 0 takes the code
+//              below. Where g is not finite, p is left alone and m and v become 0, as in bitsandbytes.
+//   mCodes, vCodes u8 like p; mAbsmax, vAbsmax f32 [⌈n/256⌉] (in place). A fresh state has absmax 0 (codes may be anything).
+// Order: none, an element depends on its own inputs alone (8-bit: on those of its block).

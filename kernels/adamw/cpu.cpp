@@ -1,0 +1,145 @@
+#include "../common/elementwise.h"
+#include "dynamic_map.h"
+
+namespace cd::cpu {
+using namespace simd;
+
+namespace {
+constexpr int64_t kBlock = 256;         // elements that share one absmax
+constexpr int64_t kBlocksPerTask = 64;
+
+inline Vec squareRoot(Vec x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vec>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
+#else
+  for (int lane = 0; lane < kWidth; ++lane) x[lane] = std::sqrt(x[lane]);
+  return x;
+#endif
+}
+
+struct Settings {
+  double learningRate, beta1, beta2, eps, weightDecay, correction1, correction2;
+  float factor;
+
+  Settings(const Call& call, const Tensor& gradientFactor)
+      : learningRate(call.attribute(0)), beta1(call.attribute(1)), beta2(call.attribute(2)), eps(call.attribute(3)),
+        weightDecay(call.attribute(4)), correction1(1 - std::pow(beta1, call.attribute(5))),
+        correction2(std::sqrt(1 - std::pow(beta2, call.attribute(5)))),
+        factor(gradientFactor.present ? *gradientFactor.as<float>() : 1.0f) {}
+};
+
+Vec splatDouble(double value) { return splat(static_cast<float>(value)); }
+
+// One block of 8-bit state: at most 256 elements.
+struct Block {
+  float m[kBlock], v[kBlock];
+
+  static float absmax(const float* values, int64_t padded) {
+    Vec largest{};
+    for (int64_t i = 0; i < padded; i += kWidth) {
+      const Vec x = load(values + i);
+      largest = simd::maximum(simd::maximum(x, -x), largest);
+    }
+    return simd::maximum(largest);
+  }
+
+  static void decode(const DynamicMap& map, const uint8_t* codes, float scale, int64_t count, int64_t padded, float* values) {
+    for (int64_t i = 0; i < count; ++i) values[i] = map.value[codes[i]] * scale;
+    for (int64_t i = count; i < padded; ++i) values[i] = 0;
+  }
+
+  static float encode(const DynamicMap& map, float* values, int64_t count, int64_t padded, uint8_t* codes) {
+    const float scale = absmax(values, padded);
+    const Vec divisor = splat(scale > 0 ? scale : 1.0f);
+    for (int64_t i = 0; i < padded; i += kWidth) store(values + i, load(values + i) / divisor);
+    for (int64_t i = 0; i < count; ++i) {
+      const int code = map.encode(values[i]);
+      // A negative value keeps its sign: zero moves one code down.
+      codes[i] = static_cast<uint8_t>(code - (values[i] < 0 && map.value[code] == 0));
+    }
+    return scale;
+  }
+};
+}  // namespace
+
+void adamw(const Call& call) {
+  const Settings s(call, call[4]);
+  const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
+  const Vec rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2), rest2 = splatDouble(1 - s.beta2);
+  const Vec correction2 = splatDouble(s.correction2), eps = splatDouble(s.eps), rate = splatDouble(s.learningRate / s.correction1);
+  forSpans(call, call[0], true, [&](int64_t, int64_t start, int64_t count) {
+    float *p = call[0].as<float>() + start, *m = call[2].as<float>() + start, *v = call[3].as<float>() + start;
+    const float* g = call[1].as<float>() + start;
+    BFloat16* low = call[5].present ? call[5].as<BFloat16>() + start : nullptr;
+    const auto step = [&](Vec& pi, Vec gi, Vec& mi, Vec& vi) {
+      gi *= factor;
+      mi = fma(gi - mi, rest1, mi);
+      vi = fma(gi * gi, rest2, vi * keep2);
+      pi = pi * decay - rate * mi / (squareRoot(vi) / correction2 + eps);
+    };
+    int64_t i = 0;
+    for (; i + kWidth <= count; i += kWidth) {
+      Vec pi = load(p + i), mi = load(m + i), vi = load(v + i);
+      step(pi, load(g + i), mi, vi);
+      store(p + i, pi);
+      store(m + i, mi);
+      store(v + i, vi);
+      if (low) store(low + i, pi);
+    }
+    if (const int64_t tail = count - i; tail > 0) {
+      Vec pi = loadTail(p + i, tail), mi = loadTail(m + i, tail), vi = loadTail(v + i, tail);
+      step(pi, loadTail(g + i, tail), mi, vi);
+      storeTail(p + i, pi, tail);
+      storeTail(m + i, mi, tail);
+      storeTail(v + i, vi, tail);
+      if (low) storeTail(low + i, pi, tail);
+    }
+  });
+}
+
+void adamw_8bit(const Call& call) {
+  const Settings s(call, call[6]);
+  const int64_t n = call[0].elements(), blocks = (n + kBlock - 1) / kBlock;
+  const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
+  const Vec keep1 = splatDouble(s.beta1), rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2),
+            rest2 = splatDouble(1 - s.beta2);
+  const Vec eps = splatDouble(s.correction2 * s.eps), rate = splatDouble(s.learningRate * s.correction2 / s.correction1);
+  if (blocks == 0) return;
+  call.parallelFor((blocks + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task, int) {
+    alignas(64) Block state;
+    for (int64_t block = task * kBlocksPerTask; block < blocks && block < (task + 1) * kBlocksPerTask; ++block) {
+      const int64_t start = block * kBlock, count = n - start < kBlock ? n - start : kBlock;
+      const int64_t padded = (count + kWidth - 1) / kWidth * kWidth;
+      float *p = call[0].as<float>() + start, *mAbsmax = call[3].as<float>() + block, *vAbsmax = call[5].as<float>() + block;
+      const float* g = call[1].as<float>() + start;
+      uint8_t *mCodes = call[2].as<uint8_t>() + start, *vCodes = call[4].as<uint8_t>() + start;
+      BFloat16* low = call[7].present ? call[7].as<BFloat16>() + start : nullptr;
+      Block::decode(kSignedMap, mCodes, *mAbsmax, count, padded, state.m);
+      Block::decode(kUnsignedMap, vCodes, *vAbsmax, count, padded, state.v);
+      for (int64_t i = 0; i < padded; i += kWidth) {
+        const int64_t tail = count - i < kWidth ? count - i : 0;
+        const Vec pi = tail ? loadTail(p + i, tail) : load(p + i);
+        const Vec gi = (tail ? loadTail(g + i, tail) : load(g + i)) * factor;
+        const IVec finite = (gi - gi) == Vec{};
+        const Vec m = fma(load(state.m + i), keep1, gi * rest1), v = fma(load(state.v + i), keep2, gi * gi * rest2);
+        const Vec updated = (pi - rate * m / (squareRoot(v) + eps)) * decay;
+        const Vec result = finite ? updated : pi;
+        store(state.m + i, finite ? m : Vec{});
+        store(state.v + i, finite ? v : Vec{});
+        if (tail) {
+          storeTail(p + i, result, tail);
+          if (low) storeTail(low + i, result, tail);
+        } else {
+          store(p + i, result);
+          if (low) store(low + i, result);
+        }
+      }
+      *mAbsmax = Block::encode(kSignedMap, state.m, count, padded, mCodes);
+      *vAbsmax = Block::encode(kUnsignedMap, state.v, count, padded, vCodes);
+    }
+  });
+}
+
+}  // namespace cd::cpu
