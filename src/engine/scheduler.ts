@@ -1,0 +1,206 @@
+import type { BlockCopy, BlockManager } from './block_manager.js';
+import type { FinishReason, Request, Sequence } from './request.js';
+
+export interface SchedulerConfig {
+  /** Most sequences that run at once. */
+  readonly maxNumSeqs: number;
+  /** Most tokens in one forward pass; at least maxNumSeqs. */
+  readonly maxNumBatchedTokens: number;
+  /** Most tokens of one sequence in one forward pass. */
+  readonly maxPrefillChunk: number;
+}
+
+/** Tokens [start, start + count) of a sequence, to be computed in this step. */
+export interface Chunk {
+  readonly sequence: Sequence;
+  readonly start: number;
+  readonly count: number;
+}
+
+/** A sequence that gets its next token from row `row` of the packed batch. */
+export interface SampledRow {
+  readonly sequence: Sequence;
+  readonly row: number;
+}
+
+/** What one forward pass does. */
+export interface Batch {
+  /** Packed in this order: first single decode tokens, then prefill chunks. */
+  readonly chunks: Chunk[];
+  readonly sampled: SampledRow[];
+  /** To be made before the forward pass. */
+  readonly copies: BlockCopy[];
+  tokens: number;
+}
+
+/**
+ * Decides which tokens of which sequences the next forward pass computes: continuous batching over a token budget, first come first
+ * served, decodes before prefill chunks. When blocks run out, the youngest running sequence is preempted: it loses its blocks,
+ * waits, and is recomputed later. Plain bookkeeping.
+ */
+export class Scheduler {
+  readonly config: SchedulerConfig;
+  readonly blocks: BlockManager;
+  /** Oldest first. */
+  readonly running: Sequence[] = [];
+  /** Oldest first. */
+  readonly waiting: Sequence[] = [];
+  preemptions = 0;
+
+  private arrivals = 0;
+  /** Blocks kept for the growth of what runs when a new sequence is admitted, so that it is not preempted at once. */
+  private readonly reserve: number;
+
+  constructor(config: SchedulerConfig, blocks: BlockManager) {
+    this.config = config;
+    this.blocks = blocks;
+    this.reserve = Math.ceil(blocks.total / 100);
+  }
+
+  get isIdle(): boolean {
+    return this.running.length === 0 && this.waiting.length === 0;
+  }
+
+  /** Queues a request. Only its first sample computes the prompt; the others fork from it. */
+  add(request: Request): void {
+    request.arrival = this.arrivals++;
+    this.enqueue(request.sequences[0]!);
+  }
+
+  /** The next batch; empty only when there is nothing to do. */
+  schedule(): Batch {
+    const batch: Batch = { chunks: [], sampled: [], copies: [], tokens: 0 };
+    const preempted = this.scheduleDecodes(batch);
+    this.schedulePrefills(batch);
+    if (!preempted) this.admit(batch);
+    if (batch.tokens === 0 && !this.isIdle) throw new Error('nothing can be scheduled although sequences wait');
+    return batch;
+  }
+
+  /** Records that a batch has been computed. Call it before any of its sequences is given a token or finished. */
+  computed(batch: Batch): void {
+    for (const { sequence, start, count } of batch.chunks) sequence.computed = start + count;
+  }
+
+  /**
+   * Gives a sequence its next token. That there is one shows that all it attends to is sound (a NaN anywhere before would have
+   * reached its logits), so only now may others share the blocks.
+   */
+  accept(sequence: Sequence, token: number): void {
+    this.blocks.publish(sequence);
+    sequence.append(token);
+  }
+
+  /** Ends a sequence in any state and takes its blocks back. */
+  finish(sequence: Sequence, reason: FinishReason, error: string | null = null): void {
+    if (sequence.status === 'finished') return;
+    if (sequence.status === 'running') remove(this.running, sequence);
+    if (sequence.status === 'waiting') remove(this.waiting, sequence);
+    this.blocks.release(sequence);
+    sequence.status = 'finished';
+    sequence.finishReason = reason;
+    sequence.error = error;
+  }
+
+  /** Has every running sequence recomputed, with a new salt: what was computed is no longer valid, as after a change of weights. */
+  invalidate(salt: string): void {
+    while (this.running.length > 0) this.preempt(this.running.at(-1)!);
+    this.blocks.clearCache();
+    for (const waiting of this.waiting) {
+      for (const sequence of waiting.request.sequences) {
+        sequence.salt = salt;
+        sequence.hashes.length = 0;
+      }
+    }
+  }
+
+  private scheduleDecodes(batch: Batch): boolean {
+    let preempted = false;
+    for (let i = 0; i < this.running.length; i++) {
+      const sequence = this.running[i]!;
+      if (sequence.pending !== 1) continue;
+      while (sequence.status === 'running' && !this.blocks.append(sequence, batch.copies)) {
+        this.preempt(this.running.at(-1)!);
+        this.preemptions++;
+        preempted = true;
+      }
+      if (sequence.status === 'running') this.compute(sequence, 1, batch);
+    }
+    return preempted;
+  }
+
+  private schedulePrefills(batch: Batch): void {
+    // A fork lengthens `running`; what it adds has nothing to compute yet.
+    for (const sequence of [...this.running]) {
+      const room = this.config.maxNumBatchedTokens - batch.tokens;
+      if (room === 0) return;
+      if (sequence.pending > 1) this.compute(sequence, Math.min(room, sequence.pending), batch);
+    }
+  }
+
+  private admit(batch: Batch): void {
+    while (this.waiting.length > 0 && this.running.length < this.config.maxNumSeqs) {
+      const room = this.config.maxNumBatchedTokens - batch.tokens;
+      const sequence = this.waiting[0]!;
+      const reserve = this.running.length > 0 ? this.reserve : 0;
+      if (room === 0 || !this.blocks.admit(sequence, reserve)) return;
+      this.waiting.shift();
+      this.run(sequence);
+      this.compute(sequence, Math.min(room, sequence.pending), batch);
+    }
+  }
+
+  private compute(sequence: Sequence, most: number, batch: Batch): void {
+    const count = Math.min(most, this.config.maxPrefillChunk);
+    batch.chunks.push({ sequence, start: sequence.computed, count });
+    batch.tokens += count;
+    if (count < sequence.pending) return;
+    const row = batch.tokens - 1;
+    batch.sampled.push({ sequence, row });
+    if (sequence.index === 0 && sequence.outputLength === 0) this.fork(sequence, row, batch);
+  }
+
+  /** The other samples of a request share its prompt's blocks and take their first token from the same row. */
+  private fork(first: Sequence, row: number, batch: Batch): void {
+    for (const sibling of first.request.sequences) {
+      if (sibling.status !== 'new') continue;
+      if (this.running.length < this.config.maxNumSeqs) {
+        this.blocks.fork(first, sibling);
+        sibling.computed = sibling.length; // by the chunk of the first, in this step
+        this.run(sibling);
+        batch.sampled.push({ sequence: sibling, row });
+      } else {
+        this.enqueue(sibling); // no seat: it comes later on its own, with what the prefix cache then holds
+      }
+    }
+  }
+
+  private preempt(sequence: Sequence): void {
+    remove(this.running, sequence);
+    this.blocks.release(sequence);
+    this.enqueue(sequence);
+  }
+
+  private run(sequence: Sequence): void {
+    sequence.status = 'running';
+    insert(this.running, sequence);
+  }
+
+  private enqueue(sequence: Sequence): void {
+    sequence.status = 'waiting';
+    insert(this.waiting, sequence);
+  }
+}
+
+/** Keeps a list oldest first. New entries are mostly the youngest, so the search starts at the end. */
+function insert(list: Sequence[], sequence: Sequence): void {
+  let at = list.length;
+  while (at > 0 && sequence.precedes(list[at - 1]!)) at--;
+  list.splice(at, 0, sequence);
+}
+
+function remove(list: Sequence[], sequence: Sequence): void {
+  const at = list.lastIndexOf(sequence);
+  if (at < 0) throw new Error('a sequence is not where its status says');
+  list.splice(at, 1);
+}

@@ -1,0 +1,232 @@
+import { describe, expect, it } from 'vitest';
+import { BlockManager } from '../../src/engine/block_manager.js';
+import { Request, type Sequence } from '../../src/engine/request.js';
+import { type SamplingParams, samplingParams } from '../../src/engine/sampling_params.js';
+import { Scheduler, type SchedulerConfig } from '../../src/engine/scheduler.js';
+import { FakeRunner, nextToken, seededIntegers } from './fake_runner.js';
+
+const BLOCK = 4;
+const CONTEXT = 64;
+
+function request(id: string, prompt: number[], sampling: Partial<SamplingParams> = {}): Request {
+  return new Request({ id, prompt, sampling: samplingParams(sampling), maxLength: CONTEXT });
+}
+
+function scheduler(config: Partial<SchedulerConfig> = {}, blocks = 64, prefixCaching = true): Scheduler {
+  const full = { maxNumSeqs: 8, maxNumBatchedTokens: 16, maxPrefillChunk: 16, ...config };
+  return new Scheduler(full, new BlockManager(blocks, BLOCK, prefixCaching));
+}
+
+const count = (from: number, length: number) => Array.from({ length }, (_, i) => from + i);
+const shape = (batch: ReturnType<Scheduler['schedule']>) =>
+  batch.chunks.map(({ sequence, start, count }) => [sequence.request.id, sequence.index, start, count]);
+
+/** One step with a model that always answers `token`. */
+function step(engine: Scheduler, token = 1): ReturnType<Scheduler['schedule']> {
+  const batch = engine.schedule();
+  engine.computed(batch);
+  for (const { sequence } of batch.sampled) engine.accept(sequence, token);
+  return batch;
+}
+
+describe('Scheduler', () => {
+  it('cuts prompts into chunks within the budget and puts decodes first', () => {
+    const engine = scheduler();
+    engine.add(request('a', count(0, 6)));
+    engine.add(request('b', count(100, 20)));
+    engine.add(request('c', count(200, 3)));
+    const first = step(engine);
+    expect(shape(first)).toEqual([
+      ['a', 0, 0, 6],
+      ['b', 0, 0, 10],
+    ]);
+    expect(first.sampled.map(({ sequence, row }) => [sequence.request.id, row])).toEqual([['a', 5]]);
+    const second = step(engine);
+    expect(shape(second)).toEqual([
+      ['a', 0, 6, 1],
+      ['b', 0, 10, 10],
+      ['c', 0, 0, 3],
+    ]);
+    expect(second.sampled.map(({ row }) => row)).toEqual([0, 10, 13]);
+    expect(second.tokens).toBe(14);
+  });
+
+  it('keeps chunks of one sequence within maxPrefillChunk', () => {
+    const engine = scheduler({ maxPrefillChunk: 5 });
+    engine.add(request('a', count(0, 12)));
+    expect([step(engine), step(engine), step(engine)].map((batch) => batch.chunks[0]!.count)).toEqual([5, 5, 2]);
+  });
+
+  it('runs at most maxNumSeqs sequences, first come first served', () => {
+    const engine = scheduler({ maxNumSeqs: 2 });
+    const requests = ['a', 'b', 'c'].map((id) => request(id, [1, 2]));
+    for (const one of requests) engine.add(one);
+    step(engine);
+    expect(engine.running.map((s) => s.request.id)).toEqual(['a', 'b']);
+    engine.finish(requests[0]!.sequences[0]!, 'stop');
+    step(engine);
+    expect(engine.running.map((s) => s.request.id)).toEqual(['b', 'c']);
+  });
+
+  it('computes a prompt once for all its samples', () => {
+    const engine = scheduler();
+    const three = request('a', count(0, 6), { n: 3 });
+    engine.add(three);
+    const batch = engine.schedule();
+    expect(shape(batch)).toEqual([['a', 0, 0, 6]]);
+    expect(batch.sampled.map(({ sequence, row }) => [sequence.index, row])).toEqual([
+      [0, 5],
+      [1, 5],
+      [2, 5],
+    ]);
+    engine.computed(batch);
+    three.sequences.forEach((sequence, i) => {
+      engine.accept(sequence, i);
+    });
+    expect(engine.blocks.usedBlocks).toBe(2);
+    const next = step(engine);
+    expect(shape(next)).toEqual([
+      ['a', 0, 6, 1],
+      ['a', 1, 6, 1],
+      ['a', 2, 6, 1],
+    ]);
+    expect(next.copies).toHaveLength(2); // three writers of one partial block
+    expect(engine.blocks.usedBlocks).toBe(4);
+    engine.blocks.checkIntegrity(engine.running);
+  });
+
+  it('lets samples without a seat come later', () => {
+    const engine = scheduler({ maxNumSeqs: 2 });
+    const five = request('a', count(0, 9), { n: 5 });
+    engine.add(five);
+    step(engine);
+    expect(engine.running.map((s) => s.index)).toEqual([0, 1]);
+    expect(engine.waiting.map((s) => s.index)).toEqual([2, 3, 4]);
+    engine.finish(five.sequences[0]!, 'stop');
+    const batch = step(engine);
+    expect(shape(batch)).toEqual([
+      ['a', 1, 9, 1],
+      ['a', 2, 8, 1],
+    ]); // two blocks came from the prefix cache
+    expect(engine.blocks.hitTokens).toBe(8);
+  });
+
+  it('preempts the youngest when blocks run out and recomputes it', () => {
+    const engine = scheduler({}, 5);
+    engine.add(request('old', count(0, 8)));
+    engine.add(request('young', count(50, 8)));
+    step(engine);
+    const batch = step(engine); // both need a third block
+    expect(shape(batch)).toEqual([['old', 0, 8, 1]]);
+    expect(engine.preemptions).toBe(1);
+    expect(engine.waiting.map((s) => [s.request.id, s.status, s.computed])).toEqual([['young', 'waiting', 0]]);
+    engine.finish(engine.running[0]!, 'stop');
+    expect(shape(step(engine))).toEqual([['young', 0, 4, 5]]); // 9 known tokens, the first block still cached
+    engine.blocks.checkIntegrity(engine.running);
+  });
+
+  it('recomputes everything under a new salt', () => {
+    const engine = scheduler();
+    engine.add(request('a', count(0, 8)));
+    engine.add(request('b', count(0, 9)));
+    step(engine);
+    step(engine);
+    engine.invalidate('new weights');
+    expect(engine.running).toEqual([]);
+    expect(engine.blocks.freeBlocks).toBe(64);
+    expect(shape(step(engine))[0]).toEqual(['a', 0, 0, 10]);
+  });
+
+  it('finishes a sequence in any state', () => {
+    const engine = scheduler({ maxNumSeqs: 2 });
+    const requests = [request('a', count(0, 6), { n: 3 }), request('b', count(0, 6))];
+    for (const one of requests) engine.add(one);
+    step(engine);
+    for (const one of requests) for (const sequence of one.sequences) engine.finish(sequence, 'aborted');
+    expect(engine.isIdle).toBe(true);
+    engine.blocks.checkIntegrity([]);
+    expect(engine.blocks.usedBlocks).toBe(0);
+  });
+});
+
+interface Soak {
+  config?: Partial<SchedulerConfig>;
+  blocks?: number;
+  prefixCaching?: boolean;
+  aborts?: boolean;
+  seed?: number;
+}
+
+/** Random requests with shared prefixes through the scheduler and the fake model, the books checked after every step. */
+function soak({ config, blocks = 40, prefixCaching = true, aborts = false, seed = 1 }: Soak) {
+  const random = seededIntegers(seed);
+  const engine = scheduler(config, blocks, prefixCaching);
+  const runner = new FakeRunner(engine.config, blocks, BLOCK);
+  const requests: Request[] = [];
+  for (let i = 0; i < 60; i++) {
+    const prompt = [...count(0, 4 * random(5)), ...Array.from({ length: 1 + random(12) }, () => random(50))];
+    requests.push(request(`r${i}`, prompt, { n: 1 + random(4), maxTokens: 1 + random(24) }));
+  }
+  let added = 0;
+  while (added < requests.length || !engine.isIdle) {
+    while (added < requests.length && (engine.isIdle || random(3) > 0)) engine.add(requests[added++]!);
+    const batch = engine.schedule();
+    expect(batch.tokens).toBeLessThanOrEqual(engine.config.maxNumBatchedTokens);
+    expect(engine.running.length).toBeLessThanOrEqual(engine.config.maxNumSeqs);
+    const output = runner.compute(batch);
+    engine.computed(batch);
+    batch.sampled.forEach(({ sequence }, r) => {
+      engine.accept(sequence, output.tokens[r]!);
+    });
+    for (const { sequence } of batch.sampled) {
+      if (sequence.length === sequence.maxLength) engine.finish(sequence, 'length');
+    }
+    if (aborts && random(8) === 0) {
+      const victim = requests[random(added)]!;
+      for (const sequence of victim.sequences) engine.finish(sequence, 'aborted');
+    }
+    engine.blocks.checkIntegrity(requests.flatMap((one) => one.sequences));
+  }
+  expect(engine.blocks.usedBlocks).toBe(0);
+  return { engine, runner, requests };
+}
+
+function expected(sequence: Sequence): number[] {
+  const tokens = Array.from(sequence.tokens.subarray(0, sequence.promptLength));
+  while (tokens.length < sequence.maxLength) tokens.push(nextToken(tokens, sequence.seed));
+  return tokens.slice(sequence.promptLength);
+}
+
+describe('a soak of scheduler and block manager', () => {
+  it.each<[string, Soak]>([
+    ['plain', {}],
+    ['one sequence at a time', { config: { maxNumSeqs: 1 } }],
+    ['tiny chunks', { config: { maxPrefillChunk: 1 } }],
+    ['large batches', { config: { maxNumSeqs: 32, maxNumBatchedTokens: 500, maxPrefillChunk: 500 }, blocks: 400 }],
+    ['no prefix cache', { prefixCaching: false }],
+    ['few blocks', { blocks: 16, config: { maxNumSeqs: 8 } }],
+    ['few blocks, no prefix cache', { blocks: 16, prefixCaching: false }],
+  ])('%s: every sample gets the tokens it would get alone', (_, options) => {
+    const { engine, requests } = soak(options);
+    for (const { sequences } of requests) {
+      for (const sequence of sequences) expect(sequence.output()).toEqual(expected(sequence));
+    }
+    if (options.blocks === 16) expect(engine.preemptions).toBeGreaterThan(10);
+    if (options.blocks === 400) expect(engine.preemptions).toBe(0);
+    if (options.prefixCaching === false) expect(engine.blocks.hitTokens).toBe(0);
+    else expect(engine.blocks.hitTokens).toBeGreaterThan(100);
+    if (options.config?.maxNumSeqs !== 1) expect(engine.blocks.copiesOnWrite).toBeGreaterThan(10);
+  });
+
+  it.each([2, 3, 4, 5])('random aborts leak nothing (seed %i)', (seed) => {
+    const { requests } = soak({ aborts: true, blocks: 20, seed });
+    const reasons = requests.flatMap((one) => one.sequences.map((sequence) => sequence.finishReason));
+    expect(new Set(reasons)).toEqual(new Set(['aborted', 'length']));
+    for (const { sequences } of requests) {
+      for (const sequence of sequences) {
+        const output = sequence.output();
+        expect(output).toEqual(expected(sequence).slice(0, output.length));
+      }
+    }
+  });
+});
