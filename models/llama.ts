@@ -1,0 +1,214 @@
+/**
+ * The Llama family (Touvron et al. 2023; Dubey et al. 2024): pre-norm, rotary attention with grouped heads, SwiGLU. Any head
+ * size, biases or none, embeddings tied or not.
+ *
+ * Legend: T tokens, E hidden size, H heads, G key-value heads, D head size, I intermediate size, V vocabulary.
+ */
+import { UserError } from '../src/errors.js';
+import type { ForwardContext } from '../src/nn/context.js';
+import { Linear } from '../src/nn/linear.js';
+import type { CausalLM, ModelConfig } from '../src/nn/model.js';
+import { type Rope, ropeOf } from '../src/nn/rope.js';
+import { attention, pagedAttention } from '../src/ops/attention.js';
+import { add } from '../src/ops/elementwise.js';
+import { embedding } from '../src/ops/embedding.js';
+import { reshape } from '../src/ops/reshape.js';
+import { rmsNorm } from '../src/ops/rms_norm.js';
+import { rotary, rotaryTable } from '../src/ops/rotary.js';
+import { siluMul } from '../src/ops/silu_mul.js';
+import { checkpoint } from '../src/tensor/checkpoint.js';
+import type { Device } from '../src/tensor/device.js';
+import { scope } from '../src/tensor/scope.js';
+import { Tensor } from '../src/tensor/tensor.js';
+
+export interface LlamaConfig extends ModelConfig {
+  readonly intermediateSize: number;
+  readonly rmsNormEps: number;
+  readonly attentionBias: boolean;
+  readonly mlpBias: boolean;
+  readonly rope: Rope;
+}
+
+/** Reads config.json. @throws UserError for what this implementation does not do. */
+export function llamaConfig(source: Record<string, unknown>): LlamaConfig {
+  const whole = (key: string, fallback?: number): number => {
+    const value = source[key] ?? fallback;
+    if (!Number.isInteger(value) || (value as number) < 1)
+      throw new UserError(`Expected '${key}' in the model's config to be a positive whole number but received ${JSON.stringify(source[key])}`);
+    return value as number;
+  };
+  const hiddenSize = whole('hidden_size');
+  const numHeads = whole('num_attention_heads');
+  const numKvHeads = whole('num_key_value_heads', numHeads);
+  if (numHeads % numKvHeads !== 0)
+    throw new UserError(`Expected 'num_attention_heads' to be a multiple of 'num_key_value_heads' but received ${numHeads} and ${numKvHeads}`);
+  if ((source.hidden_act ?? 'silu') !== 'silu')
+    throw new UserError(`Expected 'hidden_act' to be 'silu' but the model's config has ${JSON.stringify(source.hidden_act)}`);
+  const headDim = whole('head_dim', Math.floor(hiddenSize / numHeads));
+  const eos = source.eos_token_id;
+  return {
+    source,
+    vocabSize: whole('vocab_size'),
+    hiddenSize,
+    numLayers: whole('num_hidden_layers'),
+    numHeads,
+    numKvHeads,
+    headDim,
+    maxPositionEmbeddings: whole('max_position_embeddings', 2048),
+    eosTokenIds: (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number'),
+    tiedEmbeddings: source.tie_word_embeddings === true,
+    intermediateSize: whole('intermediate_size'),
+    rmsNormEps: typeof source.rms_norm_eps === 'number' ? source.rms_norm_eps : 1e-6,
+    attentionBias: source.attention_bias === true,
+    mlpBias: source.mlp_bias === true,
+    rope: ropeOf(source, headDim),
+  };
+}
+
+/** Every weight's name and shape. */
+export function llamaWeightShapes(config: LlamaConfig): Map<string, number[]> {
+  const { hiddenSize: E, headDim: D, numHeads: H, numKvHeads: G, intermediateSize: I, vocabSize: V } = config;
+  const shapes = new Map<string, number[]>([
+    ['model.embed_tokens.weight', [V, E]],
+    ['model.norm.weight', [E]],
+  ]);
+  if (!config.tiedEmbeddings) shapes.set('lm_head.weight', [V, E]);
+  const addLinear = (name: string, outputs: number, inputs: number, bias: boolean): void => {
+    shapes.set(`${name}.weight`, [outputs, inputs]);
+    if (bias) shapes.set(`${name}.bias`, [outputs]);
+  };
+  for (let layer = 0; layer < config.numLayers; layer += 1) {
+    const prefix = `model.layers.${layer}`;
+    shapes.set(`${prefix}.input_layernorm.weight`, [E]);
+    shapes.set(`${prefix}.post_attention_layernorm.weight`, [E]);
+    addLinear(`${prefix}.self_attn.q_proj`, H * D, E, config.attentionBias);
+    addLinear(`${prefix}.self_attn.k_proj`, G * D, E, config.attentionBias);
+    addLinear(`${prefix}.self_attn.v_proj`, G * D, E, config.attentionBias);
+    addLinear(`${prefix}.self_attn.o_proj`, E, H * D, config.attentionBias);
+    addLinear(`${prefix}.mlp.gate_proj`, I, E, config.mlpBias);
+    addLinear(`${prefix}.mlp.up_proj`, I, E, config.mlpBias);
+    addLinear(`${prefix}.mlp.down_proj`, E, I, config.mlpBias);
+  }
+  return shapes;
+}
+
+interface Layer {
+  index: number;
+  inputNorm: Tensor;
+  postAttentionNorm: Tensor;
+  q: Linear;
+  k: Linear;
+  v: Linear;
+  o: Linear;
+  gate: Linear;
+  up: Linear;
+  down: Linear;
+}
+
+export class Llama implements CausalLM {
+  readonly device: Device;
+  readonly dtype: 'f32' | 'bf16';
+  readonly config: LlamaConfig;
+  readonly weights: ReadonlyMap<string, Tensor>;
+  readonly linears = new Map<string, Linear>();
+  weightVersion = 0;
+  readonly #layers: Layer[];
+  readonly #inverseFrequencies: Tensor;
+
+  /** Takes over `weights`, which hold every name of {@link llamaWeightShapes} in one float dtype. */
+  constructor(config: LlamaConfig, weights: ReadonlyMap<string, Tensor>) {
+    this.config = config;
+    this.weights = weights;
+    const embeddings = this.#weight('model.embed_tokens.weight');
+    this.device = embeddings.device;
+    this.dtype = embeddings.dtype as 'f32' | 'bf16';
+    this.#inverseFrequencies = Tensor.from(this.device, config.rope.inverseFrequencies);
+    this.#layers = Array.from({ length: config.numLayers }, (_, index) => this.#layer(index));
+  }
+
+  #weight(name: string): Tensor {
+    return this.weights.get(name)!;
+  }
+
+  #layer(index: number): Layer {
+    const prefix = `model.layers.${index}`;
+    const linear = (name: string): Linear => {
+      const path = `${prefix}.${name}`;
+      const module = new Linear(path, this.linears.size, this.#weight(`${path}.weight`), this.weights.get(`${path}.bias`) ?? null);
+      this.linears.set(path, module);
+      return module;
+    };
+    return {
+      index,
+      inputNorm: this.#weight(`${prefix}.input_layernorm.weight`),
+      postAttentionNorm: this.#weight(`${prefix}.post_attention_layernorm.weight`),
+      q: linear('self_attn.q_proj'),
+      k: linear('self_attn.k_proj'),
+      v: linear('self_attn.v_proj'),
+      o: linear('self_attn.o_proj'),
+      gate: linear('mlp.gate_proj'),
+      up: linear('mlp.up_proj'),
+      down: linear('mlp.down_proj'),
+    };
+  }
+
+  get outputWeight(): Tensor {
+    return this.#weight(this.config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
+  }
+
+  weightsChanged(): void {
+    this.weightVersion += 1;
+  }
+
+  forward(context: ForwardContext): Tensor {
+    return scope(() => {
+      const table = rotaryTable(context.positions, this.#inverseFrequencies, this.config.rope.attentionFactor);
+      const checkpointing = context.kind === 'packed' && context.training?.activationCheckpointing === true;
+      let hidden_TE = embedding(this.#weight('model.embed_tokens.weight'), context.tokens);
+      for (const layer of this.#layers) {
+        const run = (input: Tensor): Tensor => scope(() => this.#forwardLayer(layer, input, table, context));
+        const next = checkpointing ? checkpoint(run, hidden_TE) : run(hidden_TE);
+        hidden_TE.dispose();
+        hidden_TE = next;
+      }
+      return rmsNorm(hidden_TE, this.#weight('model.norm.weight'), this.config.rmsNormEps);
+    });
+  }
+
+  #forwardLayer(layer: Layer, hidden_TE: Tensor, table: Tensor, context: ForwardContext): Tensor {
+    const { rmsNormEps } = this.config;
+    const attended = this.#attention(layer, rmsNorm(hidden_TE, layer.inputNorm, rmsNormEps), table, context);
+    const afterAttention = add(hidden_TE, attended);
+    const normed = rmsNorm(afterAttention, layer.postAttentionNorm, rmsNormEps);
+    const activated = siluMul(layer.gate.forward(normed, context), layer.up.forward(normed, context));
+    return add(afterAttention, layer.down.forward(activated, context));
+  }
+
+  #attention(layer: Layer, x_TE: Tensor, table: Tensor, context: ForwardContext): Tensor {
+    const { numHeads: H, numKvHeads: G, headDim: D } = this.config;
+    const T = x_TE.shape[0]!;
+    const query_THD = rotary(reshape(layer.q.forward(x_TE, context), [T, H, D]), table);
+    const key_TGD = rotary(reshape(layer.k.forward(x_TE, context), [T, G, D]), table);
+    const value_TGD = reshape(layer.v.forward(x_TE, context), [T, G, D]);
+    const options = { scale: 1 / Math.sqrt(D) };
+    const output_THD =
+      context.kind === 'packed'
+        ? attention(query_THD, key_TGD, value_TGD, context.cuSeqlens, options)
+        : pagedAttention(query_THD, key_TGD, value_TGD, context.cache.layers[layer.index]!, context, options);
+    return layer.o.forward(reshape(output_THD, [T, H * D]), context);
+  }
+
+  dispose(): void {
+    for (const weight of this.weights.values()) {
+      weight.grad?.dispose();
+      weight.dispose();
+    }
+    for (const { adapter } of this.linears.values()) {
+      for (const tensor of [adapter?.a, adapter?.b]) {
+        tensor?.grad?.dispose();
+        tensor?.dispose();
+      }
+    }
+    this.#inverseFrequencies.dispose();
+  }
+}

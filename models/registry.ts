@@ -1,0 +1,33 @@
+/** Which model family reads which `model_type`; loading and export ask here, nobody else knows the families. */
+import { didYouMean, UserError } from '../src/errors.js';
+import type { CausalLM } from '../src/nn/model.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { Llama, llamaConfig, llamaWeightShapes } from './llama.js';
+
+export interface ModelFamily {
+  /** Names and shapes of the weights to load, and what builds the model from them. */
+  prepare(config: Record<string, unknown>): {
+    shapes: Map<string, number[]>;
+    build(weights: ReadonlyMap<string, Tensor>): CausalLM;
+  };
+}
+
+const families: Record<string, ModelFamily> = {
+  llama: {
+    prepare(source) {
+      const config = llamaConfig(source);
+      return { shapes: llamaWeightShapes(config), build: (weights) => new Llama(config, weights) };
+    },
+  },
+};
+
+/** @throws UserError for an unknown architecture, with the known ones. */
+export function modelFamily(config: Record<string, unknown>): ModelFamily {
+  const type = String(config.model_type ?? 'none');
+  const family = families[type];
+  if (!family)
+    throw new UserError(
+      `Unknown architecture '${type}'${didYouMean(type, Object.keys(families))}: this version runs ${Object.keys(families).join(', ')}`,
+    );
+  return family;
+}

@@ -1,0 +1,104 @@
+/**
+ * The typed mirror of the addon, one to one with native/addon.cpp. Nothing else loads the addon.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export type OpName =
+  | 'fill'
+  | 'copy'
+  | 'add'
+  | 'scale'
+  | 'mul'
+  | 'sum'
+  | 'sum_squares'
+  | 'clip_factor'
+  | 'silu_mul'
+  | 'silu_mul_backward'
+  | 'dropout'
+  | 'embedding'
+  | 'embedding_backward'
+  | 'rms_norm'
+  | 'rms_norm_backward'
+  | 'rotary_table'
+  | 'rotary'
+  | 'adamw'
+  | 'adamw_8bit'
+  | 'sample'
+  | 'matmul'
+  | 'attention'
+  | 'attention_backward'
+  | 'kv_write'
+  | 'paged_attention'
+  | 'token_logprobs'
+  | 'token_logprobs_backward'
+  | 'linear_cross_entropy'
+  | 'all_reduce';
+
+export interface OpContract {
+  name: OpName;
+  /** The folder of kernels/ that holds contract and kernels. */
+  folder: string;
+  tensors: { name: string; access: 'in' | 'out' | 'inout'; optional: boolean }[];
+  attributes: string[];
+  /** Whether the back end in use has a kernel for it. */
+  implemented: boolean;
+}
+
+export interface WeightEntry {
+  name: string;
+  dtype: string;
+  shape: number[];
+  bytes: number;
+}
+
+export interface Native {
+  listOps(): OpContract[];
+  listInstructionSets(): string[];
+  openDevice(threads: number, memoryLimit: number, chaos: boolean, commandBuffer: Float64Array): number;
+  closeDevice(device: number): void;
+  describeDevice(device: number): {
+    liveTensors: number;
+    liveBytes: number;
+    peakBytes: number;
+    reservedBytes: number;
+    threads: number;
+    instructionSet: string;
+  };
+  allocate(device: number, bytes: number): number;
+  release(device: number, handle: number): void;
+  failAllocationsAfter(device: number, allocations: number): void;
+  enqueue(device: number, trace?: string): void;
+  write(device: number, handle: number, byteOffset: number, bytes: Uint8Array): void;
+  read(device: number, handle: number, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
+  synchronize(device: number): Promise<void>;
+  joinCommunicator(device: number, name: string, rank: number, size: number): number;
+  openWeights(path: string): { file: number; format: string; entries: WeightEntry[]; metadata: string };
+  readWeights(
+    device: number,
+    file: number,
+    entry: number,
+    handle: number,
+    byteOffset: number,
+    dtype: number,
+    unpermuteHeads: number,
+  ): void;
+  closeWeights(file: number): void;
+}
+
+/** The folder that holds package.json, whether this file runs from src/ or from dist/src/. */
+export const packageRoot: string = (() => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+})();
+
+function load(): Native {
+  const path = join(packageRoot, 'build', 'Release', 'compress_distill.node');
+  if (!existsSync(path)) throw new Error(`The native addon is not built (${path}); build it with \`npm run build\``);
+  return createRequire(import.meta.url)(path) as Native;
+}
+
+export const native: Native = load();

@@ -1,0 +1,55 @@
+import type { KvLayer } from '../ops/attention.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/**
+ * What differs between training, scoring, prefill and decode. A model has one forward pass; the caller says through this
+ * which tokens it sees and where keys and values live.
+ *
+ * Legend: T tokens of the batch, B sequences, G key-value heads, D head size.
+ */
+export type ForwardContext = PackedContext | PagedContext;
+
+/** T tokens of many documents side by side; positions restart at 0, attention stays within a document. */
+export interface PackedContext {
+  kind: 'packed';
+  /** i32 [T] */
+  tokens: Tensor;
+  /** i32 [T] */
+  positions: Tensor;
+  /** i32 [B+1] */
+  cuSeqlens: Tensor;
+  /** Set while training. */
+  training?: TrainingContext;
+}
+
+export interface TrainingContext {
+  /** Names this forward pass for dropout: the number of micro-batches before it. Recomputation and resume use the same. */
+  step: number;
+  /** Keep only each layer's input and compute the layer again in the backward pass. */
+  activationCheckpointing: boolean;
+}
+
+/** T query tokens of many sequences, prefill chunks and decodes mixed; keys and values in blocks. */
+export interface PagedContext {
+  kind: 'paged';
+  /** i32 [T] */
+  tokens: Tensor;
+  /** i32 [T] */
+  positions: Tensor;
+  /** i32 [B+1], query tokens */
+  cuSeqlens: Tensor;
+  /** i32 [B], keys, these tokens included */
+  contextLengths: Tensor;
+  /** i32 [B, maxBlocks] */
+  blockTable: Tensor;
+  /** i32 [T]: block · blockSize + offset; −1 writes nothing */
+  slots: Tensor;
+  cache: KvCache;
+}
+
+export interface KvCache {
+  blockSize: number;
+  blocks: number;
+  /** One per layer: [blocks, blockSize, G, D] each, in the model's dtype. */
+  layers: KvLayer[];
+}

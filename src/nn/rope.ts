@@ -1,0 +1,84 @@
+/**
+ * Inverse frequencies of rotary embeddings and their extensions to longer contexts, as transformers defines them:
+ * default (Su et al. 2021), linear (Chen et al. 2023), llama3 (Dubey et al. 2024), YaRN (Peng et al. 2023).
+ */
+import { UserError } from '../errors.js';
+
+export interface Rope {
+  /** [R/2], R the rotated dimensions of a head. */
+  inverseFrequencies: Float32Array;
+  /** Multiplies cosines and sines. */
+  attentionFactor: number;
+}
+
+type Settings = Record<string, unknown>;
+
+/**
+ * @param config of the model, with `rope_parameters` (new) or `rope_scaling` and `rope_theta` (old).
+ * @throws UserError for a rope type nobody here knows.
+ */
+export function ropeOf(config: Settings, headDim: number): Rope {
+  const settings: Settings = { ...((config.rope_scaling as Settings | null) ?? {}), ...((config.rope_parameters as Settings | null) ?? {}) };
+  const type = String(settings.rope_type ?? settings.type ?? 'default');
+  const theta = number(settings.rope_theta ?? config.rope_theta, 10000);
+  const partial = number(settings.partial_rotary_factor ?? config.partial_rotary_factor, 1);
+  const dimensions = 2 * Math.floor((headDim * partial) / 2);
+  const base = Float64Array.from({ length: dimensions / 2 }, (_, index) => theta ** (-(2 * index) / dimensions));
+  const maxPositions = number(config.max_position_embeddings, 2048);
+  const variants: Record<string, () => { frequencies: Float64Array; attentionFactor?: number }> = {
+    default: () => ({ frequencies: base }),
+    linear: () => ({ frequencies: base.map((frequency) => frequency / required(settings, 'factor', type)) }),
+    llama3: () => ({ frequencies: llama3(base, settings) }),
+    yarn: () => yarn(base, settings, theta, dimensions, maxPositions),
+  };
+  const variant = variants[type];
+  if (!variant)
+    throw new UserError(`Expected a rope type of ${Object.keys(variants).join(', ')} but the model's config has '${type}'`);
+  const { frequencies, attentionFactor } = variant();
+  return { inverseFrequencies: Float32Array.from(frequencies), attentionFactor: attentionFactor ?? 1 };
+}
+
+// Long wavelengths are slowed by the factor, short ones kept, those between blended.
+function llama3(base: Float64Array, settings: Settings): Float64Array {
+  const [factor, low, high, original] = ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'].map((key) =>
+    required(settings, key, 'llama3'),
+  ) as [number, number, number, number];
+  return base.map((frequency) => {
+    const turns = (original * frequency) / (2 * Math.PI);
+    if (turns < low) return frequency / factor;
+    if (turns > high) return frequency;
+    const smooth = (turns - low) / (high - low);
+    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  });
+}
+
+function yarn(base: Float64Array, settings: Settings, theta: number, dimensions: number, maxPositions: number) {
+  const original = number(settings.original_max_position_embeddings, maxPositions);
+  const factor = number(settings.factor, maxPositions / original);
+  const magnitude = (scale: number): number => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
+  const [mscale, mscaleAll] = [number(settings.mscale, 0), number(settings.mscale_all_dim, 0)];
+  const ownFactor = mscale && mscaleAll ? magnitude(mscale) / magnitude(mscaleAll) : magnitude(1);
+  // The dimension whose wave turns `turns` times over the original context.
+  const dimension = (turns: number): number => (dimensions * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  let low = dimension(number(settings.beta_fast, 32));
+  let high = dimension(number(settings.beta_slow, 1));
+  if (settings.truncate !== false) [low, high] = [Math.floor(low), Math.ceil(high)];
+  low = Math.max(low, 0);
+  high = Math.min(high, dimensions - 1);
+  if (low === high) high += 0.001;
+  const frequencies = base.map((frequency, index) => {
+    const interpolated = Math.min(1, Math.max(0, (index - low) / (high - low)));
+    return (frequency / factor) * interpolated + frequency * (1 - interpolated);
+  });
+  return { frequencies, attentionFactor: number(settings.attention_factor, ownFactor) };
+}
+
+function number(value: unknown, fallback: number): number {
+  return typeof value === 'number' ? value : fallback;
+}
+
+function required(settings: Settings, key: string, type: string): number {
+  const value = settings[key];
+  if (typeof value !== 'number') throw new UserError(`Expected '${key}' in the rope settings of a model with rope type '${type}'`);
+  return value;
+}

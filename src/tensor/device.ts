@@ -1,0 +1,75 @@
+import { availableParallelism } from 'node:os';
+import { native } from '../native.js';
+
+export interface DeviceOptions {
+  /** CPU threads that one operation may use; default: all that the process may run on. */
+  threads?: number;
+  /** Bytes of device memory that may be live at once; default: no limit but the system's. */
+  memoryLimit?: number;
+}
+
+export interface DeviceStatistics {
+  liveTensors: number;
+  liveBytes: number;
+  peakBytes: number;
+  /** Bytes taken from the system, cached blocks included. */
+  reservedBytes: number;
+  threads: number;
+  instructionSet: string;
+}
+
+/**
+ * An asynchronous stream of operations with memory of its own. Enqueueing returns at once; only reads and
+ * {@link Device.synchronize} wait. A device belongs to the thread that opened it.
+ */
+export class Device {
+  readonly name: string;
+  /** The native number; for the tensor layer only. */
+  readonly id: number;
+  /** Shared with the addon: where an operation is written before it is enqueued. */
+  readonly commandBuffer: Float64Array;
+  #open = true;
+
+  /**
+   * @param name `cpu`, or `cpu-chaos`: the test device with random delays, NaN-filled memory and opaque addresses.
+   * @throws when the device is unknown or not available, with the remedy.
+   */
+  static open(name: string, options: DeviceOptions = {}): Device {
+    return new Device(name, options);
+  }
+
+  private constructor(name: string, options: DeviceOptions) {
+    if (/^cuda(:\d+)?$/.test(name))
+      throw new Error(
+        `Device '${name}' is not available: this build has no CUDA back end; use --device cpu, or see \`compress-distill doctor\``,
+      );
+    if (name !== 'cpu' && name !== 'cpu-chaos') throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
+    const threads = options.threads ?? availableParallelism();
+    if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
+      throw new Error(`Expected 'threads' to be a whole number from 1 to 1024 but received ${threads}`);
+    this.name = name;
+    this.commandBuffer = new Float64Array(256);
+    this.id = native.openDevice(threads, options.memoryLimit ?? Infinity, name === 'cpu-chaos', this.commandBuffer);
+  }
+
+  /** Resolves when everything enqueued so far has run. Errors stay with the tensors they poisoned. */
+  synchronize(): Promise<void> {
+    return native.synchronize(this.id);
+  }
+
+  statistics(): DeviceStatistics {
+    return native.describeDevice(this.id);
+  }
+
+  /** Waits for what is enqueued and gives all memory back; tensors of this device are gone with it. */
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    await this.synchronize();
+    this.#open = false;
+    native.closeDevice(this.id);
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+}
