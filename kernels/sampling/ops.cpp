@@ -1,0 +1,64 @@
+#include "../../native/ops.h"
+
+namespace cd::ops {
+
+namespace {
+void expect(const Call& call, int index, std::initializer_list<int64_t> shape, DType dtype) {
+  call.expectShape(index, shape);
+  call.expectDType(index, {dtype});
+  call.expectContiguous(index);
+}
+// Optional tensors that only make sense together.
+void expectTogether(const Call& call, int first, int last) {
+  for (int index = first; index <= last; ++index)
+    if (call[index].present != call[first].present)
+      call.fail(index, call[first].present ? std::string("come with '") + call.name(first) + "'" : "be left out like the others of its group",
+                call[index].present ? shapeText(call[index]) : "nothing");
+}
+}  // namespace
+
+const Op sample{
+    "sample",
+    {{"logits", Access::In},
+     {"floats", Access::In},
+     {"ints", Access::In},
+     {"history", Access::In},
+     {"historyOffsets", Access::In},
+     {"biasTokens", Access::In, true},
+     {"biasValues", Access::In, true},
+     {"biasOffsets", Access::In, true},
+     {"allowedMask", Access::In, true},
+     {"tokens", Access::Out},
+     {"logprobs", Access::Out},
+     {"topTokens", Access::Out, true},
+     {"topLogprobs", Access::Out, true}},
+    {},
+    [](const Call& call) {
+      call.expectRank(0, 2);
+      call.expectDType(0, {DType::F32});
+      const int64_t B = call[0].shape[0], V = call[0].shape[1];
+      expect(call, 1, {B, 8}, DType::F32);
+      expect(call, 2, {B, 4}, DType::I32);
+      call.expectRank(3, 1);
+      call.expectDType(3, {DType::I32});
+      expect(call, 4, {2 * B + 1}, DType::I32);
+      expectTogether(call, 5, 7);
+      if (call[5].present) {
+        call.expectRank(5, 1);
+        call.expectDType(5, {DType::I32});
+        expect(call, 6, {call[5].shape[0]}, DType::F32);
+        expect(call, 7, {B + 1}, DType::I32);
+      }
+      if (call[8].present) expect(call, 8, {B, (V + 31) / 32}, DType::I32);
+      expect(call, 9, {B}, DType::I32);
+      expect(call, 10, {B}, DType::F32);
+      expectTogether(call, 11, 12);
+      if (call[11].present) {
+        call.expectRank(11, 2);
+        expect(call, 11, {B, call[11].shape[1]}, DType::I32);
+        expect(call, 12, {B, call[11].shape[1]}, DType::F32);
+      }
+    },
+};
+
+}  // namespace cd::ops
