@@ -1,0 +1,75 @@
+#include "../common/dispatch.h"
+#include "../common/gemm.h"
+
+namespace cd::cpu {
+using namespace units;
+
+namespace {
+constexpr int64_t kPackRows = 64;  // rows of A that one task brings into unit form
+
+// A in unit form: in place where its K runs along memory in whole units of the right type.
+template <class T, class U>
+bool inPlace(bool transposed, int64_t K) {
+  return !transposed && sizeof(T) * kPerUnit<U> == sizeof(U) && K % kPerUnit<U> == 0;
+}
+
+template <class T, class U>
+void packLeft(const Call& call, const Tensor& a, bool transposed, int64_t M, int64_t K, U* target) {
+  const int64_t stride = unitCount<U>(K);
+  call.parallelFor((M + kPackRows - 1) / kPackRows, [&](int64_t task, int) {
+    const int64_t row = task * kPackRows, rows = std::min(kPackRows, M - row);
+    if (transposed) transposeRows<U>(a.as<T>() + row, a.rowStride, rows, K, target + row * stride, stride);
+    else copyRows<U>(a.row<T>(row), a.rowStride, rows, K, target + row * stride, stride);
+  });
+}
+
+// One row of a finished tile into C.
+template <class C>
+void write(C* c, const float* sums, int64_t columns, float alpha, bool accumulate) {
+  int64_t i = 0;
+  for (; i + kWidth <= columns; i += kWidth) {
+    const Vec product = load(sums + i) * alpha;
+    store(c + i, accumulate ? load(c + i) + product : product);
+  }
+  for (; i < columns; ++i) c[i] = fromFloat<C>(accumulate ? toFloat(c[i]) + sums[i] * alpha : sums[i] * alpha);
+}
+
+template <class T, class C>
+void multiply(const Call& call) {
+  using U = Unit<T>;
+  const Tensor &a = call[0], &b = call[1], &c = call[2];
+  const bool transposeA = call.attribute(0) != 0, transposeB = call.attribute(1) != 0, accumulate = call.attribute(2) != 0;
+  const float alpha = static_cast<float>(call.attribute(3));
+  const int64_t M = c.shape[0], N = c.shape[1], K = a.shape[transposeA ? 0 : 1];
+  if (M == 0 || N == 0) return;
+
+  const bool direct = inPlace<T, U>(transposeA, K);
+  const Tasks tasks(M, N, call.parallel->workers());
+  const int64_t workspace = workspaceSize<U>(tasks.rows, tasks.panels, K);
+  const int64_t packed = direct ? 0 : (M * unitCount<U>(K) + 15) / 16 * 16;
+  float* const scratch = call.scratch<float>(call.parallel->workers() * workspace + packed);
+  U* const packedA = reinterpret_cast<U*>(scratch + call.parallel->workers() * workspace);
+  if (!direct) packLeft<T, U>(call, a, transposeA, M, K, packedA);
+  const Left left{direct ? a.data : packedA, direct ? a.rowStride * static_cast<int64_t>(sizeof(T)) : unitCount<U>(K) * 4,
+                  kBlock<U> / kPerUnit<U> * 4};
+
+  call.parallelFor(tasks.count(), [&](int64_t task, int worker) {
+    const auto pack = [&](int64_t block, int64_t panel, U* target) {
+      const int64_t k = block * kBlock<U>, elements = std::min(kBlock<U>, K - k);
+      const int64_t column = panel * kPanel, columns = std::min<int64_t>(kPanel, N - column);
+      if (transposeB) packPanelAlong<U>([&](int64_t j) { return b.row<T>(column + j) + k; }, columns, elements, target, kPanel * b.rowStride);
+      else packPanelAcross<U>([&](int64_t i) { return b.row<T>(k + i) + column; }, columns, elements, target);
+    };
+    const auto emit = [&](int64_t row, int64_t column, int64_t columns, const float* sums) {
+      write(c.row<C>(row) + column, sums, columns, alpha, accumulate);
+    };
+    multiplyPart<U>(left, tasks.part(task, M, N), N, K, scratch + worker * workspace, pack, emit);
+  });
+}
+}  // namespace
+
+void matmul(const Call& call) {
+  withFloat(call[0].dtype, [&](auto t) { withFloat(call[2].dtype, [&](auto c) { multiply<decltype(t), decltype(c)>(call); }); });
+}
+
+}  // namespace cd::cpu

@@ -1,0 +1,29 @@
+#include "../../native/ops.h"
+
+namespace cd::ops {
+
+const Op matmul{
+    "matmul",
+    {{"a", Access::In}, {"b", Access::In}, {"c", Access::InOut}},
+    {"transposeA", "transposeB", "accumulate", "alpha"},
+    [](const Call& call) {
+      for (int index : {0, 1, 2}) {
+        call.expectRank(index, 2);
+        call.expectFloat(index);
+      }
+      call.expectSameDType(1, 0);
+      for (int index : {0, 1, 2}) {
+        const double value = call.attribute(index);
+        if (value != 0 && value != 1)
+          throw Error(std::string("matmul: Expected '") + call.op->attributes.begin()[index] + "' to be 0 or 1 but received " + std::to_string(value));
+      }
+      const Tensor &a = call[0], &b = call[1];
+      const bool transposeA = call.attribute(0) != 0, transposeB = call.attribute(1) != 0;
+      const int64_t M = a.shape[transposeA ? 1 : 0], K = a.shape[transposeA ? 0 : 1], N = b.shape[transposeB ? 0 : 1];
+      if (transposeB) call.expectShape(1, {N, K});
+      else call.expectShape(1, {K, N});
+      call.expectShape(2, {M, N});
+    },
+};
+
+}  // namespace cd::ops
