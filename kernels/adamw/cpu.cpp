@@ -5,18 +5,14 @@ namespace cd::cpu {
 using namespace simd;
 
 namespace {
-constexpr int64_t kBlock = 256;         // elements that share one absmax
+constexpr int64_t kBlock = 256;  // elements that share one absmax
 constexpr int64_t kBlocksPerTask = 64;
 
 inline Vec squareRoot(Vec x) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<Vec>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
-#elif defined(__AVX2__)
-  return reinterpret_cast<Vec>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
-#else
-  for (int lane = 0; lane < kWidth; ++lane) x[lane] = std::sqrt(x[lane]);
-  return x;
-#endif
+  float lanes[kWidth];
+  store(lanes, x);
+  for (float& lane : lanes) lane = std::sqrt(lane);
+  return load(lanes);
 }
 
 struct Settings {
@@ -24,8 +20,12 @@ struct Settings {
   float factor;
 
   Settings(const Call& call, const Tensor& gradientFactor)
-      : learningRate(call.attribute(0)), beta1(call.attribute(1)), beta2(call.attribute(2)), eps(call.attribute(3)),
-        weightDecay(call.attribute(4)), correction1(1 - std::pow(beta1, call.attribute(5))),
+      : learningRate(call.attribute(0)),
+        beta1(call.attribute(1)),
+        beta2(call.attribute(2)),
+        eps(call.attribute(3)),
+        weightDecay(call.attribute(4)),
+        correction1(1 - std::pow(beta1, call.attribute(5))),
         correction2(std::sqrt(1 - std::pow(beta2, call.attribute(5)))),
         factor(gradientFactor.present ? *gradientFactor.as<float>() : 1.0f) {}
 };
@@ -68,7 +68,8 @@ void adamw(const Call& call) {
   const Settings s(call, call[4]);
   const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
   const Vec rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2), rest2 = splatDouble(1 - s.beta2);
-  const Vec correction2 = splatDouble(s.correction2), eps = splatDouble(s.eps), rate = splatDouble(s.learningRate / s.correction1);
+  const Vec correction2 = splatDouble(s.correction2), eps = splatDouble(s.eps),
+            rate = splatDouble(s.learningRate / s.correction1);
   forSpans(call, call[0], true, [&](int64_t, int64_t start, int64_t count) {
     float *p = call[0].as<float>() + start, *m = call[2].as<float>() + start, *v = call[3].as<float>() + start;
     const float* g = call[1].as<float>() + start;

@@ -10,7 +10,7 @@ namespace cd {
 
 struct DynamicMap {
   float value[256] = {};
-  float middle[256] = {};   // between value[i] and value[i + 1]; the last is +∞
+  float middle[256] = {};  // between value[i] and value[i + 1]; the last is +∞
   // The nearest code of a number is looked up by sign, exponent and the first 7 mantissa bits. Such a bucket is narrower than
   // the distance between codes, so it holds one middle at most: the first code of the bucket, plus one comparison.
   static constexpr int kSmallestExponent = 127 - 27, kBuckets = (28 << 7) + 1;

@@ -19,8 +19,7 @@ inline bool allContiguous(const Call& call, std::initializer_list<int> indices) 
 struct Spans {
   int64_t rows, cols, perRow, rowsPerTask;
 
-  Spans(const Tensor& tensor, bool flat)
-      : rows(flat ? 1 : tensor.rows()), cols(flat ? tensor.elements() : tensor.cols()) {
+  Spans(const Tensor& tensor, bool flat) : rows(flat ? 1 : tensor.rows()), cols(flat ? tensor.elements() : tensor.cols()) {
     if (rows == 0 || cols == 0) rows = cols = 0;
     perRow = (cols + kSpanElements - 1) / kSpanElements;
     rowsPerTask = perRow > 1 || cols == 0 ? 1 : kSpanElements / cols;

@@ -39,8 +39,8 @@ CD_HOST_DEVICE inline Philox philox(Philox counter, uint32_t key0, uint32_t key1
 }
 
 CD_HOST_DEVICE inline Philox philox(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t block) {
-  return philox({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, purpose}},
-                static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  return philox({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, purpose}}, static_cast<uint32_t>(seed),
+                static_cast<uint32_t>(seed >> 32));
 }
 
 // Uniform in [0, 1): 24 bits of one word, or 53 bits of two.

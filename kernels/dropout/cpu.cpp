@@ -6,20 +6,26 @@ namespace cd::cpu {
 using namespace simd;
 
 namespace {
+typedef uint64_t WideVec __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
+
+// The 64-bit products of the even lanes.
+inline WideVec multiplyEven(WideVec a, WideVec b) {
+#if defined(__AVX512F__)
+  // The masked form: the plain one trips GCC 12's -Wuninitialized.
+  return reinterpret_cast<WideVec>(_mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<WideVec>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#else
+  return (a & 0xffffffffu) * (b & 0xffffffffu);
+#endif
+}
+
 // The 64-bit products of a vector of 32-bit words with one multiplier.
 inline void multiply(UVec a, uint32_t multiplier, UVec& high, UVec& low) {
+  const WideVec words = reinterpret_cast<WideVec>(a), factor = WideVec{} + multiplier;
+  const WideVec even = multiplyEven(words, factor), odd = multiplyEven(words >> 32, factor);
+  high = reinterpret_cast<UVec>((even >> 32) | (odd & 0xffffffff00000000u));
   low = a * multiplier;
-#if defined(__AVX512F__)
-  const __m512i m = _mm512_set1_epi32(static_cast<int>(multiplier)), x = reinterpret_cast<__m512i>(a);
-  const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(x, m), 32), odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), m);
-  high = reinterpret_cast<UVec>(_mm512_mask_mov_epi32(even, 0xaaaa, odd));
-#elif defined(__AVX2__)
-  const __m256i m = _mm256_set1_epi32(static_cast<int>(multiplier)), x = reinterpret_cast<__m256i>(a);
-  const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(x, m), 32), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), m);
-  high = reinterpret_cast<UVec>(_mm256_blend_epi32(even, odd, 0xaa));
-#else
-  for (int lane = 0; lane < kWidth; ++lane) high[lane] = static_cast<uint32_t>((static_cast<uint64_t>(a[lane]) * multiplier) >> 32);
-#endif
 }
 
 // a[0], b[0], a[1], b[1], …: the lower or the upper half.
@@ -90,12 +96,9 @@ void dropout(const Call& call) {
   const Tensor &x = call[0], &y = call[1];
   const bool flat = allContiguous(call, {0, 1});
   const double p = call.attribute(0);
-  const Mask mask{static_cast<uint64_t>(call.attribute(1)),
-                  static_cast<uint64_t>(call.attribute(4)),
-                  static_cast<uint32_t>(call.attribute(2)),
-                  static_cast<uint32_t>(call.attribute(3)),
-                  static_cast<uint32_t>(std::ceil(p * 0x1p24)),
-                  splat(static_cast<float>(1 / (1 - p)))};
+  const Mask mask{static_cast<uint64_t>(call.attribute(1)),     static_cast<uint64_t>(call.attribute(4)),
+                  static_cast<uint32_t>(call.attribute(2)),     static_cast<uint32_t>(call.attribute(3)),
+                  static_cast<uint32_t>(std::ceil(p * 0x1p24)), splat(static_cast<float>(1 / (1 - p)))};
   withFloat(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     forSpans(call, x, flat, [&](int64_t row, int64_t start, int64_t count) {

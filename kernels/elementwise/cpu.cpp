@@ -32,10 +32,14 @@ void copyBytes(const Call& call) {
 void fill(const Call& call) {
   const double value = call.attribute(0);
   switch (call[0].dtype) {
-    case DType::F32: return fillWith(call, static_cast<float>(value));
-    case DType::BF16: return fillWith(call, toBFloat16(static_cast<float>(value)));
-    case DType::I32: return fillWith(call, static_cast<int32_t>(value));
-    case DType::U8: return fillWith(call, static_cast<uint8_t>(value));
+    case DType::F32:
+      return fillWith(call, static_cast<float>(value));
+    case DType::BF16:
+      return fillWith(call, toBFloat16(static_cast<float>(value)));
+    case DType::I32:
+      return fillWith(call, static_cast<int32_t>(value));
+    case DType::U8:
+      return fillWith(call, static_cast<uint8_t>(value));
   }
 }
 
@@ -52,7 +56,8 @@ void add(const Call& call) {
       using A = decltype(zeroA);
       using B = decltype(zeroB);
       forSpans(call, call[0], allContiguous(call, {0, 1, 2}), [&](int64_t row, int64_t start, int64_t count) {
-        map(count, call[2].row<A>(row) + start, [factor](simd::Vec a, simd::Vec b) { return simd::fma(factor, b, a); },
+        map(
+            count, call[2].row<A>(row) + start, [factor](simd::Vec a, simd::Vec b) { return simd::fma(factor, b, a); },
             call[0].row<A>(row) + start, call[1].row<B>(row) + start);
       });
     });
@@ -73,8 +78,9 @@ void mul(const Call& call) {
   withFloat(call[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     forSpans(call, call[0], allContiguous(call, {0, 1, 2}), [&](int64_t row, int64_t start, int64_t count) {
-      map(count, call[2].row<T>(row) + start, [](simd::Vec a, simd::Vec b) { return a * b; },
-          call[0].row<T>(row) + start, call[1].row<T>(row) + start);
+      map(
+          count, call[2].row<T>(row) + start, [](simd::Vec a, simd::Vec b) { return a * b; }, call[0].row<T>(row) + start,
+          call[1].row<T>(row) + start);
     });
   });
 }

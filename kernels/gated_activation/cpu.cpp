@@ -34,7 +34,8 @@ void silu_mul(const Call& call) {
   withFloat(gate.dtype, [&](auto zero) {
     using T = decltype(zero);
     forSpans(call, gate, allContiguous(call, {0, 1, 2}), [&](int64_t row, int64_t start, int64_t count) {
-      map(count, y.row<T>(row) + start, [](Vec g, Vec u) { return g * sigmoid(g) * u; }, gate.row<T>(row) + start,
+      map(
+          count, y.row<T>(row) + start, [](Vec g, Vec u) { return g * sigmoid(g) * u; }, gate.row<T>(row) + start,
           up.row<T>(row) + start);
     });
   });

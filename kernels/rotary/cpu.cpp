@@ -55,7 +55,8 @@ void rotary(const Call& call) {
     call.parallelFor((T + tokens - 1) / tokens, [&](int64_t task, int) {
       for (int64_t t = task * tokens; t < T && t < (task + 1) * tokens; ++t)
         for (int64_t h = 0; h < H; ++h)
-          rotateRow(x.row<X>(t * H + h), cosSin.row<float>(t), cosSin.row<float>(t) + half, y.row<X>(t * H + h), half, D, direction);
+          rotateRow(x.row<X>(t * H + h), cosSin.row<float>(t), cosSin.row<float>(t) + half, y.row<X>(t * H + h), half, D,
+                    direction);
     });
   });
 }

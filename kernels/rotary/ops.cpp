@@ -27,8 +27,9 @@ const Op rotary{
       call.expectRank(1, 2);
       call.expectDType(1, {DType::F32});
       if (call[1].shape[0] != call[0].shape[0] || call[1].shape[1] > call[0].shape[2] || call[1].shape[1] % 2 != 0)
-        call.fail(1, "have shape [" + std::to_string(call[0].shape[0]) + ", R], R even and at most " + std::to_string(call[0].shape[2]),
-                  shapeText(call[1]));
+        call.fail(
+            1, "have shape [" + std::to_string(call[0].shape[0]) + ", R], R even and at most " + std::to_string(call[0].shape[2]),
+            shapeText(call[1]));
       call.expectSameShape(2, 0);
       call.expectSameDType(2, 0);
       if (call.attribute(0) != 1 && call.attribute(0) != -1) failAttribute(call, 0, "1 or -1");

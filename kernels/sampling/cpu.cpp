@@ -19,8 +19,13 @@ struct Parameters {
   uint32_t outputIndex;
 
   Parameters(const float* floats, const int32_t* ints)
-      : temperature(floats[0]), topP(floats[1]), minP(floats[2]), presencePenalty(floats[3]), frequencyPenalty(floats[4]),
-        repetitionPenalty(floats[5]), topK(ints[0]),
+      : temperature(floats[0]),
+        topP(floats[1]),
+        minP(floats[2]),
+        presencePenalty(floats[3]),
+        frequencyPenalty(floats[4]),
+        repetitionPenalty(floats[5]),
+        topK(ints[0]),
         seed(static_cast<uint32_t>(ints[1]) | static_cast<uint64_t>(static_cast<uint32_t>(ints[2])) << 32),
         outputIndex(static_cast<uint32_t>(ints[3])) {}
   bool hasPenalties() const { return presencePenalty != 0 || frequencyPenalty != 0 || repetitionPenalty != 1; }
@@ -51,8 +56,7 @@ void expectOffsets(const Call& call, int index, int64_t end) {
   int64_t previous = 0;
   for (int64_t i = 0; i < call[index].elements(); ++i) {
     const int32_t offset = call[index].as<int32_t>()[i];
-    if (offset < previous || offset > end)
-      fail(call.name(index), "rise from 0 to at most " + std::to_string(end), offset);
+    if (offset < previous || offset > end) fail(call.name(index), "rise from 0 to at most " + std::to_string(end), offset);
     previous = offset;
   }
 }

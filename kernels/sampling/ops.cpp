@@ -12,8 +12,10 @@ void expect(const Call& call, int index, std::initializer_list<int64_t> shape, D
 void expectTogether(const Call& call, int first, int last) {
   for (int index = first; index <= last; ++index)
     if (call[index].present != call[first].present)
-      call.fail(index, call[first].present ? std::string("come with '") + call.name(first) + "'" : "be left out like the others of its group",
-                call[index].present ? shapeText(call[index]) : "nothing");
+      call.fail(
+          index,
+          call[first].present ? std::string("come with '") + call.name(first) + "'" : "be left out like the others of its group",
+          call[index].present ? shapeText(call[index]) : "nothing");
 }
 }  // namespace
 

@@ -21,5 +21,5 @@
 // logprobs and topLogprobs are log-softmax of the raw logits, with common/log_sum_exp.h: the bits of `token_logprobs`. Top
 // tokens come in falling order, lowest id first among equals; where V < L the rest is −1 with −∞.
 // A row with a logit that is NaN or +∞, or where nothing is allowed, gets token −1 and logprob NaN; with a bad logit, top
-// tokens −1 with NaN too. Offsets or tokens outside their range are a failure at run time; the history is looked at only where a row has penalties.
-// Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order.
+// tokens −1 with NaN too. Offsets or tokens outside their range are a failure at run time; the history is looked at only where a
+// row has penalties. Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order.
