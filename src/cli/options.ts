@@ -1,0 +1,59 @@
+/** Options that several commands share, and the parsers of their values. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+/** Where and how to compute; absent values are the command's or the YAML file's to decide. */
+export interface GlobalOptions {
+  device?: string;
+  dtype?: 'f32' | 'bf16';
+  threads?: number;
+}
+
+export function integer(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`Expected an integer of at least ${least}.`);
+  };
+}
+
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('Expected a number.');
+}
+
+/** `1,2,3` */
+export function integers(text: string): number[] {
+  return text.split(',').map(integer(0));
+}
+
+/** For an option that may be given several times. */
+export function collect(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
+/** `128001:-100,42:5` or JSON `{"128001": -100}` */
+export function numberByToken(text: string): Record<number, number> {
+  const pairs: [string, unknown][] = text.trimStart().startsWith('{')
+    ? Object.entries(parseJson(text))
+    : text.split(',').map((pair) => pair.split(':') as [string, string]);
+  return Object.fromEntries(pairs.map(([token, value]) => [integer(0)(token), number(String(value ?? ''))]));
+}
+
+function parseJson(text: string): object {
+  try {
+    return JSON.parse(text) as object;
+  } catch {
+    throw new InvalidArgumentError('Expected TOKEN:BIAS,… or a JSON object.');
+  }
+}
+
+/** --device, --dtype and --threads, accepted before and after the name of the command. */
+export function addGlobalOptions(program: Command): Command {
+  return program
+    .option('--device <name>', 'cpu or cuda:N (default: cpu)')
+    .addOption(
+      new Option('--dtype <type>', 'of weights and activations (default: the device decides)').choices(['f32', 'bf16']),
+    )
+    .option('--threads <count>', 'CPU threads (default: every core; results do not depend on it)', integer(1));
+}
