@@ -135,12 +135,10 @@ export function assembleBatch(documents: readonly Pick<TrainingDocument, 'tokens
   return { tokens, targets, positions, cuSeqlens };
 }
 
-/** A micro-batch of a window: the packs that go through the model together, and where its tokens begin in the window. */
+/** The packs that go through the model together. */
 export interface MicroBatch {
   readonly packs: readonly Pack[];
   readonly tokens: number;
-  /** Tokens of the window before this micro-batch: dropout masks are indexed by it, so they ignore micro-batches and ranks. */
-  readonly tokenOffset: number;
 }
 
 /** What one optimizer step trains on, on all ranks together. */
@@ -157,16 +155,16 @@ export function planWindows(packs: readonly Pack[], microBatch: number, gradient
   const windowPacks = microBatch * gradientAccumulation;
   for (let first = 0; first < packs.length; first += windowPacks) {
     const microBatches: MicroBatch[] = [];
-    let tokenOffset = 0;
+    let windowTokens = 0;
     let trained = 0;
     for (let start = first; start < Math.min(first + windowPacks, packs.length); start += microBatch) {
       const chosen = packs.slice(start, Math.min(start + microBatch, first + windowPacks));
       const tokens = chosen.reduce((sum, pack) => sum + pack.tokens, 0);
-      microBatches.push({ packs: chosen, tokens, tokenOffset });
-      tokenOffset += tokens;
+      microBatches.push({ packs: chosen, tokens });
+      windowTokens += tokens;
       trained += chosen.reduce((sum, pack) => sum + pack.trained, 0);
     }
-    windows.push({ microBatches, tokens: tokenOffset, trained });
+    windows.push({ microBatches, tokens: windowTokens, trained });
   }
   return windows;
 }

@@ -5,13 +5,13 @@ import { didYouMean, UserError } from '../errors.js';
 
 /**
  * Parses `value` with `schema` (objects of which should be strict).
- * @param where what the messages start with: a file name, say
+ * @param where what messages start with, a file name, say; nothing where a caller puts that in front
  * @throws {UserError} for the first thing that is wrong
  */
-export function parseStrict<S extends z.ZodType>(schema: S, value: unknown, where: string): z.output<S> {
+export function parseStrict<S extends z.ZodType>(schema: S, value: unknown, where = ''): z.output<S> {
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;
-  throw new UserError(`${where}: ${describe(result.error.issues[0]!, schema)}`);
+  throw new UserError(`${where && `${where}: `}${describe(result.error.issues[0]!, schema)}`);
 }
 
 function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string {
@@ -28,7 +28,7 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string {
     if (branch) return describe({ ...branch, path: [...issue.path, ...branch.path] } as z.core.$ZodIssue, schema);
   }
   const received = issue.input === undefined ? 'nothing' : shorten(JSON.stringify(issue.input) ?? String(issue.input));
-  return `Expected '${path || 'the file'}' to be ${expectation(issue)} but received ${received}`;
+  return `Expected ${path ? `'${path}'` : 'the top level'} to be ${expectation(issue)} but received ${received}`;
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

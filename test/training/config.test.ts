@@ -50,7 +50,7 @@ describe('parseTrainConfig', () => {
     [{ data: 'd', output: 'o' }, "t.yaml: Expected 'model' to be a string but received nothing"],
     [{ ...required, data: 5 }, "t.yaml: Expected 'data' to be a string but received 5"],
     [{ ...required, data: [] }, "t.yaml: Expected 'data' to be non-empty (at least 1 long) but received []"],
-    [null, "t.yaml: Expected 'the file' to be an object but received null"],
+    [null, 't.yaml: Expected the top level to be an object but received null'],
     [{ ...required, dataParallel: 9 }, "Expected 'dataParallel' to be at most 'gradientAccumulation', 8"],
   ])('refuses %j in one line', (settings, message) => {
     let received = '';

@@ -1,0 +1,69 @@
+// A folder that is there whole or not at all: written under a temporary name beside it, synced, renamed.
+
+import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+
+/**
+ * Calls `write` with a fresh temporary folder and gives that folder the name `folder` once everything in it has reached the
+ * disk. An existing folder of that name is replaced. When `write` fails nothing is left behind, and the old folder stays.
+ */
+export async function writeFolder(folder: string, write: (temporary: string) => Promise<void>): Promise<void> {
+  const target = resolve(folder);
+  const parent = dirname(target);
+  await mkdir(parent, { recursive: true });
+  const temporary = await mkdtemp(join(parent, `.${basename(target)}.tmp-`));
+  try {
+    await write(temporary);
+    await syncTree(temporary);
+    await replaceFolder(temporary, target);
+    await syncPath(parent);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Removes what writers that were killed left beside `folder`'s children. */
+export async function removeLeftovers(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  for (const name of names) {
+    if (/^\..+\.(tmp|old)-/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+async function replaceFolder(temporary: string, target: string): Promise<void> {
+  // rename() does not replace a folder that holds files, so an old one steps aside first.
+  const aside = `${dirname(target)}/.${basename(target)}.old-${process.pid}`;
+  const replaced = await rename(target, aside).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+  try {
+    await rename(temporary, target);
+  } catch (error) {
+    if (replaced) await rename(aside, target);
+    throw error;
+  }
+  if (replaced) await rm(aside, { recursive: true, force: true });
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else await syncPath(path);
+  }
+  await syncPath(folder);
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,149 @@
+// AdamW on the device: f32 master weights, 32-bit or block-wise 8-bit moments, and the norm that clipping goes by.
+
+import { launch } from '../tensor/launch.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/** Trainable tensors by name. Their gradients are f32, in `grad`. */
+export type Parameters = ReadonlyMap<string, Tensor>;
+
+export interface AdamWOptions {
+  /** Bits of each moment: 32, or 8 with one scale for every 256 elements. */
+  readonly bits: 32 | 8;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  /** Decoupled; applies to every parameter. */
+  readonly weightDecay: number;
+}
+
+const blockSize = 256;
+/** Smaller tensors keep 32-bit moments: 8 bits would save little and cost accuracy (bitsandbytes' `min_8bit_size`). */
+const smallest8bit = 4096;
+
+interface Slot {
+  readonly weight: Tensor;
+  /** f32 [n]; a view of the weight itself if that is f32. */
+  readonly master: Tensor;
+  /** bf16 [n] view of the weight, which receives the rounded master; null if the weight is f32. */
+  readonly low: Tensor | null;
+  /** m, v, or mCodes, mAbsmax, vCodes, vAbsmax. */
+  readonly moments: Readonly<Record<string, Tensor>>;
+}
+
+export class AdamW {
+  readonly #slots = new Map<string, Slot>();
+  readonly #options: AdamWOptions;
+
+  /** Allocates master weights (where weights are bf16) and moments of zero. The parameters stay their owner's. */
+  constructor(parameters: Parameters, options: AdamWOptions) {
+    this.#options = options;
+    for (const [name, weight] of parameters) this.#slots.set(name, createSlot(name, weight, options.bits));
+  }
+
+  /**
+   * Enqueues one update of every parameter, from `grad` × `gradientFactor`.
+   * @param step 1 for the first update: the bias correction counts from it
+   * @param gradientFactor f32 [1], or null for 1
+   */
+  step(learningRate: number, step: number, gradientFactor: Tensor | null): void {
+    const { betas, eps, weightDecay } = this.#options;
+    const attributes = [learningRate, betas[0], betas[1], eps, weightDecay, step];
+    for (const { weight, master, low, moments } of this.#slots.values()) {
+      scope(() => {
+        const gradient = gradientOf(weight).reshape([weight.size]);
+        const op = 'm' in moments ? 'adamw' : 'adamw_8bit';
+        launch(op, [master, gradient, ...Object.values(moments), gradientFactor, low], attributes);
+      });
+    }
+  }
+
+  /** Everything that a checkpoint must hold to go on exactly: per parameter `NAME.master` (where it is not the weight) and `NAME.<moment>`. */
+  state(): Map<string, Tensor> {
+    const state = new Map<string, Tensor>();
+    for (const [name, { master, low, moments }] of this.#slots) {
+      if (low !== null) state.set(`${name}.master`, master);
+      for (const [moment, tensor] of Object.entries(moments)) state.set(`${name}.${moment}`, tensor);
+    }
+    return state;
+  }
+
+  /** The f32 weights, flat, by parameter name. */
+  masters(): Map<string, Tensor> {
+    return new Map([...this.#slots].map(([name, slot]) => [name, slot.master]));
+  }
+
+  dispose(): void {
+    for (const { master, low, moments } of this.#slots.values()) {
+      master.dispose();
+      low?.dispose();
+      for (const tensor of Object.values(moments)) tensor.dispose();
+    }
+    this.#slots.clear();
+  }
+}
+
+function createSlot(name: string, weight: Tensor, bits: 32 | 8): Slot {
+  const size = weight.size;
+  const { device } = weight;
+  const flat = weight.reshape([size]);
+  let master = flat;
+  if (weight.dtype !== 'f32') {
+    master = Tensor.empty(device, [size], 'f32');
+    launch('copy', [flat, master]);
+  }
+  const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
+  const blocks = Math.ceil(size / blockSize);
+  const moments =
+    bits === 8 && size >= smallest8bit && !isEmbedding(name)
+      ? {
+          // The order of the operation's arguments. A code of 0 with a scale of 0 is 0 in both code books.
+          mCodes: zeros(size, 'u8'),
+          mAbsmax: zeros(blocks, 'f32'),
+          vCodes: zeros(size, 'u8'),
+          vAbsmax: zeros(blocks, 'f32'),
+        }
+      : { m: zeros(size, 'f32'), v: zeros(size, 'f32') };
+  return { weight, master, low: weight.dtype === 'f32' ? null : flat, moments };
+}
+
+/** Rows of an embedding are seen seldom, so their moments keep 32 bits (as in bitsandbytes' use by transformers). */
+function isEmbedding(name: string): boolean {
+  return /(^|\.)embed_tokens\.weight$/.test(name);
+}
+
+function gradientOf(parameter: Tensor): Tensor {
+  if (parameter.grad === null) throw new Error(`Expected 'grad' of ${parameter} to be allocated but it is null`);
+  return parameter.grad;
+}
+
+/** Gives every parameter a gradient of zero. */
+export function zeroGradients(parameters: Parameters): void {
+  for (const parameter of parameters.values()) {
+    if (parameter.grad === null) parameter.grad = Tensor.zeros(parameter.device, parameter.shape, 'f32');
+    else launch('fill', [parameter.grad], [0]);
+  }
+}
+
+export function disposeGradients(parameters: Parameters): void {
+  for (const parameter of parameters.values()) {
+    parameter.grad?.dispose();
+    parameter.grad = null;
+  }
+}
+
+/**
+ * Enqueues the Euclidean norm over all gradients, and the factor that scales them to at most `maxNorm` (torch's
+ * `clip_grad_norm_`; 0: no clipping). Both f32 [1], the caller's to dispose.
+ */
+export function gradientNorm(parameters: Parameters, maxNorm: number): { norm: Tensor; factor: Tensor } {
+  return scope(() => {
+    const [first] = parameters.values();
+    if (first === undefined) throw new Error("Expected 'parameters' to hold something to train but received none");
+    const squares = Tensor.zeros(first.device, [1]);
+    for (const parameter of parameters.values()) launch('sum_squares', [gradientOf(parameter), squares]);
+    const norm = Tensor.empty(first.device, [1]);
+    const factor = Tensor.empty(first.device, [1]);
+    launch('clip_factor', [squares, norm, factor], [maxNorm]);
+    return { norm, factor };
+  });
+}
