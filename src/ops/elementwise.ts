@@ -1,7 +1,8 @@
 import type { DType } from '../tensor/dtype.js';
 import { launch } from '../tensor/launch.js';
 import { record } from '../tensor/tape.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { reshape } from './reshape.js';
 
 /** a + b, of one shape and dtype. */
 export function add(a: Tensor, b: Tensor): Tensor {
@@ -46,9 +47,9 @@ export function scale(x: Tensor, value: number): Tensor {
   return y;
 }
 
-/** x in another float dtype; x itself (an alias) where it has that already. */
+/** x in another float dtype; a view of x where it has that already. */
 export function cast(x: Tensor, dtype: DType): Tensor {
-  if (x.dtype === dtype) return x.alias();
+  if (x.dtype === dtype) return reshape(x, x.shape);
   const y = x.like(dtype);
   launch('copy', [x, y]);
   record('cast', [x], [y], [], (context) => context.add(0, context.gradient()));

@@ -212,12 +212,10 @@ export class Tensor {
     return new Tensor(this.#storage.retain(), shape, this.dtype, offset, rowStride, ++lastId);
   }
 
-  /** A second holder of the same value, with a lifetime of its own. */
+  /** A second holder of the same value, with a lifetime of its own; a parameter's alias is no parameter. */
   alias(): Tensor {
     void this.handle;
-    const alias = new Tensor(this.#storage.retain(), this.shape, this.dtype, this.offset, this.rowStride, this.id);
-    alias.requiresGrad = this.requiresGrad;
-    return alias;
+    return new Tensor(this.#storage.retain(), this.shape, this.dtype, this.offset, this.rowStride, this.id);
   }
 
   dispose(): void {

@@ -1,0 +1,56 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it } from 'vitest';
+import { workerFile } from '../../src/distributed/worker_file.js';
+
+interface Report {
+  rank: number;
+  results?: number[][];
+  live?: number;
+  error?: string;
+}
+
+let groups = 0;
+
+async function runRanks(size: number, settings: (rank: number) => Record<string, number>): Promise<Report[]> {
+  const group = `test-${process.pid}-${groups++}`;
+  const reports = await Promise.all(
+    Array.from({ length: size }, async (_, rank) => {
+      const worker = new Worker(workerFile('test/distributed/rank'), { workerData: { group, rank, size, ...settings(rank) } });
+      const [report] = (await once(worker, 'message')) as [Report];
+      await once(worker, 'exit');
+      return report;
+    }),
+  );
+  return reports.sort((a, b) => a.rank - b.rank);
+}
+
+describe('all-reduce between worker threads', () => {
+  it.each([1, 2, 4])('sums in rank order, the same bits on each of %i ranks', async (size) => {
+    const reports = await runRanks(size, () => ({ length: 1001, rounds: 20 }));
+    const expected = Array.from({ length: 20 }, (_, round) =>
+      Array.from({ length: 1001 }, (_, index) => {
+        let total = 0;
+        for (let rank = 0; rank < size; rank += 1) total = Math.fround(total + Math.fround((rank + 1) * 0.1 + index + round));
+        return total;
+      }),
+    );
+    for (const report of reports) {
+      expect(report.results).toEqual(expected);
+      expect(report.live).toBe(0);
+    }
+  });
+
+  it('takes fewer elements than ranks, and none', async () => {
+    for (const length of [0, 1, 3]) {
+      const reports = await runRanks(4, () => ({ length, rounds: 2 }));
+      for (const report of reports) expect(report.results![0]).toHaveLength(length);
+    }
+  });
+
+  it('fails on the others when a rank leaves', async () => {
+    const reports = await runRanks(2, (rank) => ({ length: 10, rounds: 3, ...(rank === 1 ? { leaveAfter: 1 } : {}) }));
+    expect(reports[1]!.results).toHaveLength(1);
+    expect(reports[0]!.error).toMatch(/a rank has left/);
+  });
+});
