@@ -10,7 +10,8 @@ inline float halfToFloat(uint16_t half) {
   const int exponent = half >> 10 & 31, fraction = half & 1023;
   if (exponent == 0) return (half & 0x8000 ? -0x1p-24f : 0x1p-24f) * static_cast<float>(fraction);
   const int rebiased = exponent == 31 ? 255 : exponent + 112;
-  return __builtin_bit_cast(float, (half & 0x8000u) << 16 | static_cast<uint32_t>(rebiased) << 23 | static_cast<uint32_t>(fraction) << 13);
+  return __builtin_bit_cast(
+      float, (half & 0x8000u) << 16 | static_cast<uint32_t>(rebiased) << 23 | static_cast<uint32_t>(fraction) << 13);
 }
 inline float loadHalf(const uint8_t* source) { return halfToFloat(loadUnaligned<uint16_t>(source)); }
 
@@ -125,21 +126,48 @@ void fromQ6_K(const uint8_t* source, float* out, int64_t count) {
 }
 
 constexpr BlockFormat kFormats[] = {
-    {0, "F32", 1, 4, fromF32},         {1, "F16", 1, 2, fromF16},         {30, "BF16", 1, 2, fromBF16},
-    {28, "F64", 1, 8, fromF64},        {2, "Q4_0", 32, 18, fromQ4_0},     {3, "Q4_1", 32, 20, fromQ4_1},
-    {6, "Q5_0", 32, 22, fromQ5_0},     {7, "Q5_1", 32, 24, fromQ5_1},     {8, "Q8_0", 32, 34, fromQ8_0},
-    {12, "Q4_K", 256, 144, fromQ45_K<false>}, {13, "Q5_K", 256, 176, fromQ45_K<true>}, {14, "Q6_K", 256, 210, fromQ6_K},
+    {0, "F32", 1, 4, fromF32},
+    {1, "F16", 1, 2, fromF16},
+    {30, "BF16", 1, 2, fromBF16},
+    {28, "F64", 1, 8, fromF64},
+    {2, "Q4_0", 32, 18, fromQ4_0},
+    {3, "Q4_1", 32, 20, fromQ4_1},
+    {6, "Q5_0", 32, 22, fromQ5_0},
+    {7, "Q5_1", 32, 24, fromQ5_1},
+    {8, "Q8_0", 32, 34, fromQ8_0},
+    {12, "Q4_K", 256, 144, fromQ45_K<false>},
+    {13, "Q5_K", 256, 176, fromQ45_K<true>},
+    {14, "Q6_K", 256, 210, fromQ6_K},
     // Listed with their sizes, so that a file that holds them can be opened.
-    {9, "Q8_1", 32, 36, nullptr},      {10, "Q2_K", 256, 84, nullptr},    {11, "Q3_K", 256, 110, nullptr},
-    {15, "Q8_K", 256, 292, nullptr},   {16, "IQ2_XXS", 256, 66, nullptr}, {17, "IQ2_XS", 256, 74, nullptr},
-    {18, "IQ3_XXS", 256, 98, nullptr}, {19, "IQ1_S", 256, 50, nullptr},   {20, "IQ4_NL", 32, 18, nullptr},
-    {21, "IQ3_S", 256, 110, nullptr},  {22, "IQ2_S", 256, 82, nullptr},   {23, "IQ4_XS", 256, 136, nullptr},
-    {29, "IQ1_M", 256, 56, nullptr},   {34, "TQ1_0", 256, 54, nullptr},   {35, "TQ2_0", 256, 66, nullptr},
-    {39, "MXFP4", 32, 17, nullptr},    {24, "I8", 1, 1, nullptr},         {25, "I16", 1, 2, nullptr},
-    {26, "I32", 1, 4, nullptr},        {27, "I64", 1, 8, nullptr},        {-1, "BOOL", 1, 1, nullptr},
-    {-1, "U8", 1, 1, nullptr},         {-1, "U16", 1, 2, nullptr},        {-1, "U32", 1, 4, nullptr},
-    {-1, "U64", 1, 8, nullptr},        {-1, "C64", 1, 8, nullptr},        {-1, "F8_E4M3", 1, 1, nullptr},
-    {-1, "F8_E5M2", 1, 1, nullptr},    {-1, "F8_E8M0", 1, 1, nullptr},
+    {9, "Q8_1", 32, 36, nullptr},
+    {10, "Q2_K", 256, 84, nullptr},
+    {11, "Q3_K", 256, 110, nullptr},
+    {15, "Q8_K", 256, 292, nullptr},
+    {16, "IQ2_XXS", 256, 66, nullptr},
+    {17, "IQ2_XS", 256, 74, nullptr},
+    {18, "IQ3_XXS", 256, 98, nullptr},
+    {19, "IQ1_S", 256, 50, nullptr},
+    {20, "IQ4_NL", 32, 18, nullptr},
+    {21, "IQ3_S", 256, 110, nullptr},
+    {22, "IQ2_S", 256, 82, nullptr},
+    {23, "IQ4_XS", 256, 136, nullptr},
+    {29, "IQ1_M", 256, 56, nullptr},
+    {34, "TQ1_0", 256, 54, nullptr},
+    {35, "TQ2_0", 256, 66, nullptr},
+    {39, "MXFP4", 32, 17, nullptr},
+    {24, "I8", 1, 1, nullptr},
+    {25, "I16", 1, 2, nullptr},
+    {26, "I32", 1, 4, nullptr},
+    {27, "I64", 1, 8, nullptr},
+    {-1, "BOOL", 1, 1, nullptr},
+    {-1, "U8", 1, 1, nullptr},
+    {-1, "U16", 1, 2, nullptr},
+    {-1, "U32", 1, 4, nullptr},
+    {-1, "U64", 1, 8, nullptr},
+    {-1, "C64", 1, 8, nullptr},
+    {-1, "F8_E4M3", 1, 1, nullptr},
+    {-1, "F8_E5M2", 1, 1, nullptr},
+    {-1, "F8_E8M0", 1, 1, nullptr},
 };
 
 }  // namespace

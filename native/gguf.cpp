@@ -12,7 +12,7 @@ namespace cd {
 namespace {
 
 constexpr size_t kLongestMetadata = size_t{256} << 20;  // of JSON text; a vocabulary of 256k tokens takes about 10 MB
-constexpr uint64_t kMostItems = 1 << 20;              // tensors, and pairs; the largest models have some 10,000
+constexpr uint64_t kMostItems = 1 << 20;                // tensors, and pairs; the largest models have some 10,000
 constexpr uint32_t kMaxDimensions = 4;
 constexpr int kMaxArrayDepth = 4;
 
@@ -34,7 +34,8 @@ class GgufReader {
   std::string_view string(const char* what) {
     const auto length = number<uint64_t>();
     if (length > static_cast<uint64_t>(remaining()))
-      fail(std::string("is truncated: ") + what + " claims " + std::to_string(length) + " bytes and " + std::to_string(remaining()) + " remain");
+      fail(std::string("is truncated: ") + what + " claims " + std::to_string(length) + " bytes and " +
+           std::to_string(remaining()) + " remain");
     const std::string_view text(reinterpret_cast<const char*>(take(static_cast<int64_t>(length))), length);
     if (!isUtf8(text)) fail(std::string("has ") + what + " that is not UTF-8: " + printable(text));
     return text;
@@ -42,26 +43,42 @@ class GgufReader {
   // A count of things that take at least `smallest` bytes each.
   int64_t count(uint64_t claimed, int64_t smallest, const char* what) {
     if (claimed > static_cast<uint64_t>(remaining() / smallest))
-      fail("is truncated: it claims " + std::to_string(claimed) + " " + what + " and " + std::to_string(remaining()) + " bytes remain");
+      fail("is truncated: it claims " + std::to_string(claimed) + " " + what + " and " + std::to_string(remaining()) +
+           " bytes remain");
     return static_cast<int64_t>(claimed);
   }
 
   void value(uint32_t type, std::string& json, int depth = 0) {
     switch (type) {
-      case kU8: return integer<uint8_t>(json);
-      case kI8: return integer<int8_t>(json);
-      case kU16: return integer<uint16_t>(json);
-      case kI16: return integer<int16_t>(json);
-      case kU32: return integer<uint32_t>(json);
-      case kI32: return integer<int32_t>(json);
-      case kU64: return integer<uint64_t>(json);
-      case kI64: return integer<int64_t>(json);
-      case kF32: return real<float>(json);
-      case kF64: return real<double>(json);
-      case kBool: json += number<uint8_t>() ? "true" : "false"; return;
-      case kString: return appendJsonString(json, string("a metadata string"));
-      case kArray: return array(json, depth);
-      default: fail("has a metadata value of unknown type " + std::to_string(type));
+      case kU8:
+        return integer<uint8_t>(json);
+      case kI8:
+        return integer<int8_t>(json);
+      case kU16:
+        return integer<uint16_t>(json);
+      case kI16:
+        return integer<int16_t>(json);
+      case kU32:
+        return integer<uint32_t>(json);
+      case kI32:
+        return integer<int32_t>(json);
+      case kU64:
+        return integer<uint64_t>(json);
+      case kI64:
+        return integer<int64_t>(json);
+      case kF32:
+        return real<float>(json);
+      case kF64:
+        return real<double>(json);
+      case kBool:
+        json += number<uint8_t>() ? "true" : "false";
+        return;
+      case kString:
+        return appendJsonString(json, string("a metadata string"));
+      case kArray:
+        return array(json, depth);
+      default:
+        fail("has a metadata value of unknown type " + std::to_string(type));
     }
   }
 
@@ -135,11 +152,11 @@ WeightFile::Entry readTensor(GgufReader& reader) {
   const auto type = reader.number<uint32_t>();
   entry.offset = reader.number<int64_t>();
   const BlockFormat* format = findBlockFormat(int64_t{type});
-  if (!format)
-    reader.fail(tensor + " has the unknown type " + std::to_string(type) + ", readable are " + readableBlockFormats());
+  if (!format) reader.fail(tensor + " has the unknown type " + std::to_string(type) + ", readable are " + readableBlockFormats());
   entry.dtype = format->name;
   const int64_t elements = checkedElements(entry.shape), columns = entry.shape.empty() ? 1 : entry.shape.back();
-  if (elements < 0 || columns % format->elements != 0 || __builtin_mul_overflow(elements / format->elements, format->bytes, &entry.bytes))
+  if (elements < 0 || columns % format->elements != 0 ||
+      __builtin_mul_overflow(elements / format->elements, format->bytes, &entry.bytes))
     reader.fail(tensor + " has a shape that " + entry.dtype + " cannot have");
   return entry;
 }
@@ -155,7 +172,8 @@ ParsedWeights parseGguf(const std::string& path, const uint8_t* data, int64_t si
              "convert it with a current llama.cpp to little-endian version 3");
   const auto tensors = reader.number<uint64_t>(), pairs = reader.number<uint64_t>();
   if (tensors > kMostItems || pairs > kMostItems)
-    reader.fail("claims " + std::to_string(tensors) + " tensors and " + std::to_string(pairs) + " metadata pairs (limit 1048576)");
+    reader.fail("claims " + std::to_string(tensors) + " tensors and " + std::to_string(pairs) +
+                " metadata pairs (limit 1048576)");
   const int64_t pairCount = reader.count(pairs, 13, "metadata pairs");
   const int64_t tensorCount = reader.count(tensors, 24, "tensors");
 
@@ -168,7 +186,8 @@ ParsedWeights parseGguf(const std::string& path, const uint8_t* data, int64_t si
   for (auto& entry : result.entries) {
     const std::string tensor = "tensor " + printable(entry.name);
     if (entry.offset < 0 || entry.offset % alignment != 0)
-      reader.fail(tensor + " has offset " + std::to_string(entry.offset) + ", not a multiple of the alignment " + std::to_string(alignment));
+      reader.fail(tensor + " has offset " + std::to_string(entry.offset) + ", not a multiple of the alignment " +
+                  std::to_string(alignment));
     if (entry.bytes > size - dataStart || entry.offset > size - dataStart - entry.bytes)
       reader.fail("is truncated: " + tensor + " lies beyond the end of the file");
     entry.offset += dataStart;

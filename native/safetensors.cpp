@@ -18,7 +18,8 @@ class HeaderReader {
   HeaderReader(const std::string& path, std::string_view text) : path_(path), text_(text) {}
 
   [[noreturn]] void fail(const std::string& expected) const {
-    failFile(path_, "is not a valid safetensors file (expected " + expected + " at byte " + std::to_string(8 + at_) + " of the header)");
+    failFile(path_,
+             "is not a valid safetensors file (expected " + expected + " at byte " + std::to_string(8 + at_) + " of the header)");
   }
   char peek() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) ++at_;
@@ -156,7 +157,8 @@ void checkTensor(const std::string& path, const WeightFile::Entry& entry, int64_
   if (elements < 0 || (format && __builtin_mul_overflow(elements, format->bytes, &expected)))
     failFile(path, tensor + " has an impossible shape");
   if (entry.bytes < 0 || (format && entry.bytes != expected))
-    failFile(path, tensor + " needs " + std::to_string(expected) + " bytes for its shape but is given " + std::to_string(entry.bytes));
+    failFile(path,
+             tensor + " needs " + std::to_string(expected) + " bytes for its shape but is given " + std::to_string(entry.bytes));
   if (entry.bytes > dataBytes || entry.offset > dataBytes - entry.bytes)
     failFile(path, "is truncated: " + tensor + " lies beyond the end of the file");
 }
@@ -166,11 +168,14 @@ void checkTensor(const std::string& path, const WeightFile::Entry& entry, int64_
 ParsedWeights parseSafetensors(const std::string& path, const uint8_t* data, int64_t size) {
   const auto claimed = loadUnaligned<uint64_t>(data);
   if (claimed > static_cast<uint64_t>(kLongestHeader))
-    failFile(path, "is not a weight file: read as safetensors it claims a header of " + std::to_string(claimed) + " bytes (limit 100000000)",
-             "name a .safetensors or .gguf file");
+    failFile(
+        path,
+        "is not a weight file: read as safetensors it claims a header of " + std::to_string(claimed) + " bytes (limit 100000000)",
+        "name a .safetensors or .gguf file");
   const auto length = static_cast<int64_t>(claimed);
   if (length > size - 8)
-    failFile(path, "is truncated: its header takes " + std::to_string(length) + " bytes and the file ends after " + std::to_string(size - 8));
+    failFile(path, "is truncated: its header takes " + std::to_string(length) + " bytes and the file ends after " +
+                       std::to_string(size - 8));
   const std::string_view text(reinterpret_cast<const char*>(data + 8), static_cast<size_t>(length));
   if (!isUtf8(text)) failFile(path, "is not a valid safetensors file (its header is not UTF-8)");
 

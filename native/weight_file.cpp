@@ -96,12 +96,11 @@ std::unique_ptr<WeightFile> WeightFile::open(const std::string& path) {
   file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file->descriptor_ < 0)
     failFile(path, std::string("cannot be opened (") + std::strerror(errno) + ")", "check the path and its permissions");
-  struct stat status {};
+  struct stat status{};
   if (fstat(file->descriptor_, &status) != 0 || !S_ISREG(status.st_mode))
     failFile(path, "is not a regular file", "name a .safetensors or .gguf file");
   file->size_ = status.st_size;
-  if (file->size_ < 8)
-    failFile(path, "holds " + std::to_string(file->size_) + " bytes, too few for any weight file");
+  if (file->size_ < 8) failFile(path, "holds " + std::to_string(file->size_) + " bytes, too few for any weight file");
   void* mapped = mmap(nullptr, static_cast<size_t>(file->size_), PROT_READ, MAP_PRIVATE, file->descriptor_, 0);
   if (mapped == MAP_FAILED)
     failFile(path, std::string("cannot be mapped into memory (") + std::strerror(errno) + ")", "free address space or memory");
@@ -167,7 +166,7 @@ void WeightFile::read(size_t index, DType target, void* out, int64_t unpermuteHe
   const Entry& entry = entries_[index];
   const Storage storage = storageOf(path_, entry);
   // Reading past the end of a mapping that another process has cut short would end this one.
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_, &status) != 0 || status.st_size < entry.offset + entry.bytes)
     failFile(path_, "has become shorter since it was opened");
 

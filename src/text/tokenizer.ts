@@ -1,0 +1,161 @@
+/** Text to token ids and back, from the tokenizer.json of a model folder or from what a GGUF file says (gguf_tokenizer.ts). */
+import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { UserError } from '../errors.js';
+import { bytesOfSymbols } from './byte_level.js';
+
+export interface Tokenizer {
+  /** The largest token id plus one, added tokens included. The model's vocabulary may be padded beyond it. */
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  /** Tokens that end a generation; empty when the files name none. */
+  readonly eosTokenIds: number[];
+  /** @param options.addSpecialTokens put the begin-of-text token where the model has one; default true. Rendered chats hold theirs already. */
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  /** Bytes that are no UTF-8 become U+FFFD; ids that name no token are left out. @param options.skipSpecialTokens default true */
+  decode(tokens: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  tokenToId(token: string): number | null;
+  idToToken(id: number): string | null;
+  /** Whether the token is a control token such as `<|im_end|>`, which decoding leaves out by default. */
+  isSpecial(id: number): boolean;
+}
+
+/** The parts of tokenizer.json that are read here; everything else is the library's. */
+export interface TokenizerJson {
+  normalizer?: unknown;
+  pre_tokenizer?: unknown;
+  post_processor?: unknown;
+  decoder?: unknown;
+  model: { type?: string; vocab?: unknown; merges?: unknown };
+  added_tokens?: { id: number; content: string; special?: boolean }[];
+}
+
+/** The parts of tokenizer_config.json that are read here. A token is its text or `{ content }`. */
+export interface TokenizerConfig {
+  bos_token?: string | { content: string } | null;
+  eos_token?: string | { content: string } | null;
+  [key: string]: unknown;
+}
+
+export interface TokenizerOptions {
+  /** Tokens that end a generation, beside the eos_token of the configuration. */
+  eosTokenIds?: readonly number[];
+  /** The file or folder that errors name. */
+  source?: string;
+}
+
+/** @throws UserError when the files cannot be understood */
+export function createTokenizer(
+  json: TokenizerJson,
+  config: TokenizerConfig,
+  options: TokenizerOptions = {},
+): Tokenizer {
+  const source = options.source ?? 'the tokenizer';
+  let library: HubTokenizer;
+  try {
+    const complete = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...json };
+    const exact = { ...complete, pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null) };
+    library = new HubTokenizer(exact, { ...config, clean_up_tokenization_spaces: false });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UserError(
+      `${source}: the tokenizer cannot be read (${reason}); take tokenizer.json from the original model`,
+    );
+  }
+  return new ModelTokenizer(library, json, config, options.eosTokenIds ?? []);
+}
+
+class ModelTokenizer implements Tokenizer {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: number[];
+  readonly #library: HubTokenizer;
+  readonly #texts: (string | undefined)[];
+  readonly #added = new Map<number, string>();
+  readonly #special = new Set<number>();
+  readonly #byteLevel: boolean;
+  readonly #bytes: (Uint8Array | undefined)[] = [];
+
+  constructor(library: HubTokenizer, json: TokenizerJson, config: TokenizerConfig, eosTokenIds: readonly number[]) {
+    this.#library = library;
+    this.#texts = [];
+    for (const [text, id] of library.get_vocab(true)) this.#texts[id] = text;
+    this.vocabSize = this.#texts.length;
+    for (const token of json.added_tokens ?? []) {
+      this.#added.set(token.id, token.content);
+      if (token.special) this.#special.add(token.id);
+    }
+    this.#byteLevel = isByteLevel(json.decoder);
+    this.bosTokenId = this.#configured(config.bos_token);
+    const eos = this.#configured(config.eos_token);
+    this.eosTokenIds = [...new Set(eos === null ? eosTokenIds : [...eosTokenIds, eos])];
+  }
+
+  encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
+    return this.#library.encode(text, { add_special_tokens: options.addSpecialTokens ?? true }).ids;
+  }
+
+  decode(tokens: readonly number[], options: { skipSpecialTokens?: boolean } = {}): string {
+    const skip = options.skipSpecialTokens ?? true;
+    const shown = tokens.filter((id) => this.#texts[id] !== undefined && !(skip && this.#special.has(id)));
+    if (shown.length === 0) return '';
+    if (!this.#byteLevel) return this.#library.decode(shown, { clean_up_tokenization_spaces: false });
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(shown.map((id) => this.#tokenBytes(id))));
+  }
+
+  tokenToId(token: string): number | null {
+    return this.#library.token_to_id(token) ?? null;
+  }
+
+  idToToken(id: number): string | null {
+    return this.#texts[id] ?? null;
+  }
+
+  isSpecial(id: number): boolean {
+    return this.#special.has(id);
+  }
+
+  #tokenBytes(id: number): Uint8Array {
+    const added = this.#added.get(id);
+    this.#bytes[id] ??= added === undefined ? bytesOfSymbols(this.#texts[id] ?? '') : new TextEncoder().encode(added);
+    return this.#bytes[id];
+  }
+
+  #configured(token: TokenizerConfig['bos_token']): number | null {
+    const text = typeof token === 'object' ? token?.content : token;
+    return text === undefined || text === null ? null : this.tokenToId(text);
+  }
+}
+
+function isByteLevel(decoder: unknown): boolean {
+  return typeof decoder === 'object' && decoder !== null && (decoder as { type?: unknown }).type === 'ByteLevel';
+}
+
+/** The words of GPT-2: what the ByteLevel pre-tokenizer splits into. */
+export const gpt2Words = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
+export const splitBy = (regex: string): object => ({
+  type: 'Split',
+  pattern: { Regex: regex },
+  behavior: 'Isolated',
+  invert: false,
+});
+
+/**
+ * The same pre-tokenizer in parts that the library carries out exactly. Its `Digits` knows ASCII digits only and the
+ * pattern of its `ByteLevel` has JavaScript's white space; its `Split` follows the reference's regular expressions.
+ */
+function exactPreTokenizer(part: unknown): unknown {
+  if (typeof part !== 'object' || part === null) return part;
+  const { type, ...rest } = part as {
+    type?: string;
+    pretokenizers?: unknown[];
+    individual_digits?: boolean;
+    use_regex?: boolean;
+  };
+  if (type === 'Sequence') return { ...part, pretokenizers: (rest.pretokenizers ?? []).map(exactPreTokenizer) };
+  if (type === 'Digits') return splitBy(rest.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+`);
+  const prefixed = (rest as { add_prefix_space?: boolean }).add_prefix_space === true;
+  if (type === 'ByteLevel' && rest.use_regex !== false && !prefixed)
+    return { type: 'Sequence', pretokenizers: [splitBy(gpt2Words), { ...part, use_regex: false }] };
+  return part;
+}
