@@ -27,14 +27,15 @@ struct Left {
   const char* at(int64_t row, int64_t block) const { return static_cast<const char*>(data) + row * rowBytes + block * blockBytes; }
 };
 
-// out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel.
-template <class U, int Rows>
-inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out) {
+// out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel. With Continue the sums
+// go on from what `out` holds: a chain cut in two calls gives the bits of one.
+template <class U, int Rows, bool Continue>
+inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out, int64_t outStride) {
   Vec sums[Rows][kVectors];
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[row][v] = Vec{};
+    for (int v = 0; v < kVectors; ++v) sums[row][v] = Continue ? load(out + row * outStride + v * kWidth) : Vec{};
   for (int64_t unit = 0; unit < units; ++unit, a += 4, panel += kPanel) {
     UVec right[kVectors];
 #pragma GCC unroll 4
@@ -49,20 +50,22 @@ inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(out + row * kPanel + v * kWidth, sums[row][v]);
+    for (int v = 0; v < kVectors; ++v) store(out + row * outStride + v * kWidth, sums[row][v]);
 }
 
-template <class U>
-inline void multiplyRows(int64_t rows, const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out) {
+template <class U, bool Continue = false>
+inline void multiplyRows(int64_t rows, const void* left, int64_t rowBytes, const U* panel, int64_t units, float* out,
+                         int64_t outStride = kPanel) {
+  const char* a = static_cast<const char*>(left);
   switch (rows) {
-    case 1: return multiplyTile<U, 1>(a, rowBytes, panel, units, out);
-    case 2: return multiplyTile<U, 2>(a, rowBytes, panel, units, out);
-    case 3: return multiplyTile<U, 3>(a, rowBytes, panel, units, out);
-    case 4: return multiplyTile<U, 4>(a, rowBytes, panel, units, out);
-    case 5: return multiplyTile<U, 5>(a, rowBytes, panel, units, out);
-    case 6: return multiplyTile<U, 6>(a, rowBytes, panel, units, out);
-    case 7: return multiplyTile<U, 7>(a, rowBytes, panel, units, out);
-    default: return multiplyTile<U, kTileRows>(a, rowBytes, panel, units, out);
+    case 1: return multiplyTile<U, 1, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 2: return multiplyTile<U, 2, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 3: return multiplyTile<U, 3, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 4: return multiplyTile<U, 4, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 5: return multiplyTile<U, 5, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 6: return multiplyTile<U, 6, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 7: return multiplyTile<U, 7, Continue>(a, rowBytes, panel, units, out, outStride);
+    default: return multiplyTile<U, kTileRows, Continue>(a, rowBytes, panel, units, out, outStride);
   }
 }
 

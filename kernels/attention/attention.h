@@ -1,0 +1,21 @@
+// Causal attention over packed documents and over a paged cache. T tokens, H query heads, G key/value heads (H a multiple of
+// G; head h reads key/value head h / (H/G)), D head size, B documents or sequences, N cache blocks of S slots.
+//
+// attention           q [T,H,D], k [T,G,D], v [T,G,D] f32|bf16, cuSeqlens i32 [B+1], sinks f32 [H] (optional)
+//                     → o [T,H,D] as q (overwritten), lse f32 [T,H] (overwritten)
+//   attributes scale; window: a query sees its own and the window − 1 keys before it, 0 = all.
+//   cuSeqlens runs from 0 to T without falling; document b holds tokens [cuSeqlens[b], cuSeqlens[b+1]).
+//   o = softmax(scale · q·kᵀ)·v within the document, keys up to the query. A sink is one more logit of the head, joined to the
+//   softmax and then dropped (gpt-oss). lse = log Σ exp, sink included.
+// attention_backward  q, k, v, cuSeqlens, o, lse as above, do as o → dq, dk, dv as q, k, v (overwritten)
+//   P = exp(scale·q·kᵀ − lse), dv = Pᵀ·do, dS = P·(do·vᵀ − Σ do·o)·scale, dq = dS·k, dk = dSᵀ·q (Dao et al. 2022, algorithm 4).
+// kv_write            k, v [T,G,D], slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype, written at slot = block·S + offset;
+//   −1 skips a token. Two tokens with one slot: either may win.
+// paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype, blockTable i32 [B,maxBlocks], cuSeqlens i32 [B+1]
+//                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]
+//   Query i of sequence b stands at position contextLength − queryLength + i. Slots past the context are never read.
+// Order: keys in tiles of 64 from the document's start; in a tile the scores are chains over D, then maximum and sum by one
+// tree, probabilities (rounded to bf16 where the instruction set multiplies bf16) times values as one chain over the row's
+// own keys. A query row's bits depend on its position, its q and the keys it sees: packed, chunked and one-token calls agree.
+// Backward sums dq over keys and dk, dv over queries in tiles of 64, in order; heads of a group are added in order.
+// Run-time errors: cuSeqlens, contextLengths, blockTable or slots that do not fit.

@@ -1,0 +1,131 @@
+#include "../common/dispatch.h"
+#include "attend.h"
+#include "documents.h"
+
+namespace cd::cpu {
+using namespace attention;
+
+namespace {
+template <class T>
+void writeRow(T* target, const float* output, int64_t D) {
+  int64_t i = 0;
+  for (; i + kWidth <= D; i += kWidth) store(target + i, load(output + i));
+  for (; i < D; ++i) target[i] = fromFloat<T>(output[i]);
+}
+
+// Cuts every document into query tiles and calls body(work, document, first query in it, queries, key/value head).
+template <class T, class Body>
+void forEachTile(const Call& call, const Tensor& cuSeqlens, const Shape& shape, int64_t groups, Body&& body) {
+  const int64_t documents = cuSeqlens.shape[0] - 1, piece = shape.queriesPerTask();
+  const int32_t* bounds = cuSeqlens.as<int32_t>();
+  const int64_t floats = roundUp(Workspace<T>::floats(piece * shape.heads, shape.D), 16);
+  float* const memory = call.scratch<float>(call.parallel->workers() * floats + 2 * (documents + 1));
+  int64_t* const firstPiece = reinterpret_cast<int64_t*>(memory + call.parallel->workers() * floats);
+  const int64_t pieces = numberPieces(bounds, documents, piece, firstPiece);
+  // The last pieces see the most keys: they go first, so that the threads finish together.
+  call.parallelFor(pieces * groups, [&](int64_t task, int worker) {
+    const int64_t index = pieces - 1 - task / groups, b = documentOf(firstPiece, documents, index);
+    const int64_t from = (index - firstPiece[b]) * piece, queries = std::min<int64_t>(piece, bounds[b + 1] - bounds[b] - from);
+    body(Workspace<T>(memory + worker * floats, piece * shape.heads, shape.D), b, from, queries, task % groups);
+  });
+}
+
+Shape shapeOf(const Call& call, int64_t groups) {
+  return {groups == 0 ? 0 : call[0].shape[1] / groups, call[0].shape[2], static_cast<float>(call.attribute(0)), static_cast<int64_t>(call.attribute(1))};
+}
+
+template <class T>
+void packed(const Call& call) {
+  const Tensor &q = call[0], &k = call[1], &v = call[2], &cuSeqlens = call[3], &sinks = call[4], &o = call[5], &lse = call[6];
+  const int64_t H = q.shape[1], G = k.shape[1];
+  const Shape shape = shapeOf(call, G);
+  const int32_t* bounds = cuSeqlens.as<int32_t>();
+  forEachTile<T>(call, cuSeqlens, shape, G, [&](const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
+    const int64_t start = bounds[b], head = g * shape.heads;
+    attend<T>(
+        shape, queries, from, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
+        [&](int64_t key) { return k.row<T>((start + key) * G + g); }, [&](int64_t key) { return v.row<T>((start + key) * G + g); },
+        sinks.present ? sinks.as<float>() + head : nullptr, work, [&](int64_t query, int64_t h, const float* output, float logSum) {
+          const int64_t row = (start + from + query) * H + head + h;
+          writeRow(o.row<T>(row), output, shape.D);
+          lse.as<float>()[row] = logSum;
+        });
+  });
+}
+
+void checkPages(const Call& call) {
+  const Tensor &cache = call[1], &blockTable = call[3], &cuSeqlens = call[4];
+  checkDocuments(call, 4, call[0].shape[0]);
+  const int32_t *bounds = cuSeqlens.as<int32_t>(), *lengths = call[5].as<int32_t>();
+  const int64_t blockSize = cache.shape[1], window = static_cast<int64_t>(call.attribute(1));
+  for (int64_t b = 0; b + 1 < cuSeqlens.shape[0]; ++b) {
+    const int64_t queries = bounds[b + 1] - bounds[b], length = lengths[b];
+    if (queries == 0) continue;
+    const std::string sequence = " in sequence " + std::to_string(b);
+    if (length < queries) refuse(call, 5, "cover the " + std::to_string(queries) + " query tokens" + sequence, length);
+    const int64_t blocks = (length + blockSize - 1) / blockSize;
+    if (blocks > blockTable.shape[1])
+      refuse(call, 3, "have " + std::to_string(blocks) + " blocks for " + std::to_string(length) + " tokens" + sequence, blockTable.shape[1]);
+    const int64_t firstKey = window == 0 ? 0 : std::max<int64_t>(0, length - queries - window + 1);
+    for (int64_t i = firstKey / kKeyTile * kKeyTile / blockSize; i < blocks; ++i) {
+      const int64_t block = blockTable.row<int32_t>(b)[i];
+      if (block < 0 || block >= cache.shape[0])
+        refuse(call, 3, "name a block below " + std::to_string(cache.shape[0]) + " at place " + std::to_string(i) + sequence, block);
+    }
+  }
+}
+
+template <class T>
+void paged(const Call& call) {
+  const Tensor &q = call[0], &keys = call[1], &values = call[2], &blockTable = call[3], &cuSeqlens = call[4], &sinks = call[6], &o = call[7];
+  const int64_t H = q.shape[1], G = keys.shape[2], blockSize = keys.shape[1];
+  const Shape shape = shapeOf(call, G);
+  const int32_t *bounds = cuSeqlens.as<int32_t>(), *lengths = call[5].as<int32_t>();
+  forEachTile<T>(call, cuSeqlens, shape, G, [&](const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
+    const int64_t start = bounds[b], head = g * shape.heads, first = lengths[b] - (bounds[b + 1] - start) + from;
+    const int32_t* blocks = blockTable.row<int32_t>(b);
+    const auto slot = [&](int64_t key) { return (blocks[key / blockSize] * blockSize + key % blockSize) * G + g; };
+    attend<T>(
+        shape, queries, first, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
+        [&](int64_t key) { return keys.row<T>(slot(key)); }, [&](int64_t key) { return values.row<T>(slot(key)); },
+        sinks.present ? sinks.as<float>() + head : nullptr, work, [&](int64_t query, int64_t h, const float* output, float) {
+          writeRow(o.row<T>((start + from + query) * H + head + h), output, shape.D);
+        });
+  });
+}
+}  // namespace
+
+void attention(const Call& call) {
+  checkDocuments(call, 3, call[0].shape[0]);
+  withFloat(call[0].dtype, [&](auto zero) { packed<decltype(zero)>(call); });
+}
+
+void paged_attention(const Call& call) {
+  checkPages(call);
+  withFloat(call[0].dtype, [&](auto zero) { paged<decltype(zero)>(call); });
+}
+
+void kv_write(const Call& call) {
+  constexpr int64_t kTokens = 64;
+  const Tensor &k = call[0], &v = call[1], &slots = call[2], &keyCache = call[3], &valueCache = call[4];
+  const int64_t T = k.shape[0], G = k.shape[1], all = keyCache.shape[0] * keyCache.shape[1];
+  const int32_t* slot = slots.as<int32_t>();
+  for (int64_t t = 0; t < T; ++t)
+    if (slot[t] < -1 || slot[t] >= all)
+      refuse(call, 2, "be -1 or below " + std::to_string(all) + " (blocks times block size) for token " + std::to_string(t), slot[t]);
+  const int64_t size = dtypeSize(k.dtype), bytes = k.cols() * size;
+  const auto move = [&](const Tensor& from, int64_t fromRow, const Tensor& to, int64_t toRow) {
+    for (int64_t g = 0; g < G; ++g)
+      std::memcpy(static_cast<char*>(to.data) + (toRow + g) * to.rowStride * size,
+                  static_cast<const char*>(from.data) + (fromRow + g) * from.rowStride * size, bytes);
+  };
+  call.parallelFor((T + kTokens - 1) / kTokens, [&](int64_t task, int) {
+    for (int64_t t = task * kTokens; t < T && t < (task + 1) * kTokens; ++t) {
+      if (slot[t] < 0) continue;
+      move(k, t * G, keyCache, slot[t] * G);
+      move(v, t * G, valueCache, slot[t] * G);
+    }
+  });
+}
+
+}  // namespace cd::cpu
