@@ -8,6 +8,13 @@ export interface GlobalOptions {
   threads?: number;
 }
 
+/** The settings of a YAML file with the options that were given in place of its own; what is no mapping is left to the file's schema. */
+export function overlay(settings: unknown, { device, dtype, threads }: GlobalOptions): unknown {
+  if (typeof settings !== 'object' || settings === null) return settings;
+  const given = Object.entries({ device, dtype, threads }).filter(([, value]) => value !== undefined);
+  return { ...settings, ...Object.fromEntries(given) };
+}
+
 export function integer(least: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
