@@ -350,6 +350,7 @@ Napi::Value openWeights(const Napi::CallbackInfo& info) {
     Napi::Array shape = Napi::Array::New(env, entry.shape.size());
     for (uint32_t axis = 0; axis < entry.shape.size(); ++axis) shape[axis] = static_cast<double>(entry.shape[axis]);
     object["shape"] = shape;
+    object["offset"] = static_cast<double>(entry.offset);
     object["bytes"] = static_cast<double>(entry.bytes);
     entries[index] = object;
   }

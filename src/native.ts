@@ -51,6 +51,8 @@ export interface WeightEntry {
   name: string;
   dtype: string;
   shape: number[];
+  /** From the start of the file. */
+  offset: number;
   bytes: number;
 }
 

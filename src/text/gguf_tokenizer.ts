@@ -102,34 +102,66 @@ export function ggufTokenizerFiles(
   const eos = tokenAt(metadata, 'tokenizer.ggml.eos_token_id', tokens, source);
   const addBos = metadata['tokenizer.ggml.add_bos_token'] ?? known.addBos ?? false;
   const addEos = metadata['tokenizer.ggml.add_eos_token'] ?? false;
-  const special = (id: string): object => ({ SpecialToken: { id, type_id: 0 } });
-  const single = [
-    ...(addBos && bos !== null ? [special(bos.content)] : []),
-    { Sequence: { id: 'A', type_id: 0 } },
-    ...(addEos && eos !== null ? [special(eos.content)] : []),
-  ];
+  const before = addBos && bos !== null ? [bos] : [];
+  const after = addEos && eos !== null ? [eos] : [];
   const ends = ['eos', 'eot', 'eom'].map(
     (name) => tokenAt(metadata, `tokenizer.ggml.${name}_token_id`, tokens, source)?.id,
   );
   return {
     json: {
+      version: '1.0',
+      truncation: null,
+      padding: null,
       normalizer: known.normalizer ?? null,
-      pre_tokenizer: {
-        type: 'Sequence',
-        pretokenizers: [...known.words.map(splitBy), { type: 'ByteLevel', add_prefix_space: false, use_regex: false }],
-      },
-      post_processor: { type: 'TemplateProcessing', single, pair: single },
-      decoder: { type: 'ByteLevel' },
+      pre_tokenizer: { type: 'Sequence', pretokenizers: [...known.words.map(splitBy), byteLevel] },
+      post_processor: before.length + after.length > 0 ? withSpecialTokens(before, after) : byteLevel,
+      decoder: byteLevel,
       model: {
         type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: known.ignoreMerges ?? false,
         vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
         merges,
-        ...{ byte_fallback: false, ignore_merges: known.ignoreMerges ?? false, unk_token: null },
       },
       added_tokens: added,
     },
-    config: { bos_token: bos?.content ?? null, eos_token: eos?.content ?? null },
+    config: {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      clean_up_tokenization_spaces: false,
+      bos_token: bos?.content ?? null,
+      eos_token: eos?.content ?? null,
+      pad_token: tokenAt(metadata, 'tokenizer.ggml.padding_token_id', tokens, source)?.content ?? null,
+    },
     eosTokenIds: [...new Set(ends.filter((id) => id !== undefined))],
+  };
+}
+
+interface TokenEntry {
+  id: number;
+  content: string;
+}
+
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
+
+function withSpecialTokens(before: readonly TokenEntry[], after: readonly TokenEntry[]): object {
+  const part = (token: TokenEntry): object => ({ SpecialToken: { id: token.content, type_id: 0 } });
+  const one = (sequence: string): object[] => [
+    ...before.map(part),
+    { Sequence: { id: sequence, type_id: 0 } },
+    ...after.map(part),
+  ];
+  return {
+    type: 'TemplateProcessing',
+    single: one('A'),
+    pair: [...one('A'), ...one('B')],
+    special_tokens: Object.fromEntries(
+      [...before, ...after].map(({ id, content }) => [content, { id: content, ids: [id], tokens: [content] }]),
+    ),
   };
 }
 
@@ -145,7 +177,7 @@ function tokenAt(
   key: string,
   tokens: readonly string[],
   source: string,
-): { id: number; content: string } | null {
+): TokenEntry | null {
   const id = metadata[key];
   if (id === undefined) return null;
   const content = typeof id === 'number' ? tokens[id] : undefined;

@@ -25,8 +25,9 @@ export interface TokenizerJson {
   pre_tokenizer?: unknown;
   post_processor?: unknown;
   decoder?: unknown;
-  model: { type?: string; vocab?: unknown; merges?: unknown };
+  model: { type?: string; vocab?: unknown; merges?: unknown; [key: string]: unknown };
   added_tokens?: { id: number; content: string; special?: boolean }[];
+  [key: string]: unknown;
 }
 
 /** The parts of tokenizer_config.json that are read here. A token is its text or `{ content }`. */
