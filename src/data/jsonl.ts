@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
+import { UserError } from '../errors.js';
 
 function explain(error: unknown): string {
   if (error instanceof z.ZodError) {
@@ -16,7 +17,7 @@ function explain(error: unknown): string {
 /**
  * Yields the rows of a JSONL file, with their line numbers from 1. Blank lines and a byte order mark are skipped.
  * @param parse checks one decoded row and gives what is yielded; what it throws is reported with file and line.
- * @throws Error `FILE:LINE: reason`, or a line naming the file when it cannot be opened.
+ * @throws {UserError} `FILE:LINE: reason`, or a line naming the file when it cannot be opened.
  */
 export async function* readJsonl<T>(
   path: string,
@@ -38,13 +39,13 @@ export async function* readJsonl<T>(
       try {
         row = JSON.parse(source);
       } catch (error) {
-        throw new Error(`${path}:${line}: Expected one JSON value per line: ${explain(error)}`);
+        throw new UserError(`${path}:${line}: Expected one JSON value per line: ${explain(error)}`);
       }
       let value: T;
       try {
         value = parse(row);
       } catch (error) {
-        throw new Error(`${path}:${line}: ${explain(error)}`);
+        throw new UserError(`${path}:${line}: ${explain(error)}`);
       }
       yield { line, value };
     }
@@ -58,7 +59,7 @@ export async function* readJsonl<T>(
   if (openError !== null) throw unreadable(path, openError);
 }
 
-function unreadable(path: string, error: NodeJS.ErrnoException): Error {
+function unreadable(path: string, error: NodeJS.ErrnoException): UserError {
   const reason = error.code === 'ENOENT' ? 'there is no such file' : error.message;
-  return new Error(`Expected '${path}' to be a readable JSONL file: ${reason}`);
+  return new UserError(`Expected '${path}' to be a readable JSONL file: ${reason}`);
 }

@@ -37,6 +37,7 @@ const attachedUnit = /^(?:[mgslLhdCFWVAJN]|[a-z]{2,}|k[gmWJ]|m[LW]|GB|MB|KB|TB|A
 /** Removes markup, LaTeX dressing and currency signs, and turns \frac into a slash. */
 export function plainText(text: string): string {
   return text
+    .replace(/<<[^<>]*>>/g, '') // calculator marks of GSM8K
     .replace(/\*\*|__|`/g, '')
     .replace(/[\u2212\u2010\u2011]/g, '-')
     .replace(/\\(?:text|mathrm|mathbf|textbf|boxed|operatorname)\s*\{([^{}]*)\}/g, '$1')

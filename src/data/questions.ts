@@ -3,6 +3,7 @@
  * `{"id", "question", "answer", "answerType"}` or the built-in generator (word_problems.ts).
  */
 import { z } from 'zod';
+import { UserError } from '../errors.js';
 import { canonicalAnswer } from './answers.js';
 import { readJsonl } from './jsonl.js';
 
@@ -28,7 +29,9 @@ function parseQuestion(row: unknown): Question {
   const question = rowSchema.parse(row);
   const answer = canonicalAnswer(question.answerType, question.answer);
   if (answer === null) {
-    throw new Error(`Expected 'answer' to be a ${question.answerType} but received ${JSON.stringify(question.answer)}`);
+    throw new UserError(
+      `Expected 'answer' to be a ${question.answerType} but received ${JSON.stringify(question.answer)}`,
+    );
   }
   return { ...question, answer };
 }
@@ -36,7 +39,7 @@ function parseQuestion(row: unknown): Question {
 /**
  * Reads questions from a JSONL file, in file order. Other keys than the four are ignored.
  * @param limit at most this many; default all.
- * @throws Error naming file and line for a malformed row, a duplicate id or an answer that is not of its type.
+ * @throws {UserError} naming file and line for a malformed row, a duplicate id or an answer that is not of its type.
  */
 export async function readQuestions(path: string, limit = Number.POSITIVE_INFINITY): Promise<Question[]> {
   const questions: Question[] = [];
@@ -44,7 +47,9 @@ export async function readQuestions(path: string, limit = Number.POSITIVE_INFINI
   for await (const { line, value } of readJsonl(path, parseQuestion)) {
     const earlier = lineOf.get(value.id);
     if (earlier !== undefined) {
-      throw new Error(`${path}:${line}: Expected 'id' to be unique but received '${value.id}' again (line ${earlier})`);
+      throw new UserError(
+        `${path}:${line}: Expected 'id' to be unique but received '${value.id}' again (line ${earlier})`,
+      );
     }
     lineOf.set(value.id, line);
     questions.push(value);

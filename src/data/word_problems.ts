@@ -4,6 +4,7 @@
  * Train and eval never share a problem, whatever the seeds: a problem's numbers decide which split it belongs to
  * (a hash of template and numbers), so the same sum told with other names cannot appear on the other side.
  */
+import { UserError } from '../errors.js';
 import { Draws, hashToInteger } from './draws.js';
 import type { Question } from './questions.js';
 import { firstNames, type Template, templates, things } from './word_problem_templates.js';
@@ -24,7 +25,7 @@ const maxDraws = 2000;
  * Word problems with integer answers. Question i depends on seed, split, levels and i, and on the ones before it only
  * in that no two have the same template and numbers: a longer list starts with the shorter one.
  * @param options.levels which difficulties are mixed; default all (1, 2, 3).
- * @throws Error when there are not that many different problems.
+ * @throws {UserError} when there are not that many different problems.
  */
 export function generateWordProblems(options: {
   split: Split;
@@ -35,7 +36,7 @@ export function generateWordProblems(options: {
   const { split, count, seed = 0, levels = [1, 2, 3] } = options;
   const usable = templates.filter((template) => levels.includes(template.level));
   if (usable.length === 0) {
-    throw new Error(`Expected 'levels' to name levels from 1 to 3 but received [${levels.join(', ')}]`);
+    throw new UserError(`Expected 'levels' to name levels from 1 to 3 but received [${levels.join(', ')}]`);
   }
   const taken = new Set<string>();
   const questions: Question[] = [];
@@ -58,7 +59,7 @@ export function generateWordProblems(options: {
       };
     }
     if (question === null) {
-      throw new Error(
+      throw new UserError(
         `Expected 'count' to be at most about ${index} different ${split} problems of levels [${levels.join(', ')}] ` +
           `but received ${count}; lower it, add levels, or read questions from a file`,
       );

@@ -1,0 +1,46 @@
+/** What every stage is handed. */
+import { UserError } from '../errors.js';
+import type { StudyConfig } from './config.js';
+import type { Progress } from './progress.js';
+import type { RunFolder } from './run_folder.js';
+import type { Services } from './services.js';
+
+export const stageNames = ['traces', 'compress', 'truncate', 'answer-only', 'train', 'evaluate', 'report'] as const;
+export type StageName = (typeof stageNames)[number];
+
+export interface StudyContext {
+  config: StudyConfig;
+  folder: RunFolder;
+  services: Services;
+  signal: AbortSignal;
+  progress: Progress;
+  /** Stages that may do work now; the others only read what they did before. */
+  mayRun: ReadonlySet<StageName>;
+}
+
+/** @throws {UserError} when a stage that may not run now has something left to do */
+export function requireMayRun(context: StudyContext, stage: StageName, missing: number, total: number): void {
+  if (missing === 0 || context.mayRun.has(stage)) return;
+  throw new UserError(
+    `Expected stage '${stage}' to be complete but ${missing} of ${total} rows are to be done; run '${stage}' first, or all stages with 'run'`,
+  );
+}
+
+/** A model's fingerprint, noted in the manifest. */
+export async function modelFingerprint(context: StudyContext, model: string): Promise<string> {
+  const known = await context.services.fingerprint(model);
+  context.folder.manifest.models[model] = known;
+  return known;
+}
+
+/** `wrong answer (12), cut off at the token limit (3)`: why rows failed, the most frequent first. */
+export function summariseReasons(rows: Iterable<{ ok: boolean; reason?: string | undefined }>, limit = 3): string {
+  const counts = new Map<string, number>();
+  for (const row of rows) {
+    if (row.ok) continue;
+    const reason = (row.reason ?? 'unknown').replace(/^error: .*/s, 'error');
+    counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  }
+  const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, limit);
+  return sorted.map(([reason, count]) => `${reason} (${count})`).join(', ');
+}

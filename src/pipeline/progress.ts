@@ -1,0 +1,135 @@
+/** What a person sees while a stage works: a bar on a terminal, a line now and then elsewhere. */
+import { SingleBar } from 'cli-progress';
+import pc from 'picocolors';
+
+export interface Meter {
+  /** `done` more items, `tokens` more tokens. */
+  advance(done: number, tokens?: number): void;
+  /** More items than was said at first. */
+  extend(total: number): void;
+  finish(): void;
+}
+
+export interface Progress {
+  /** @param resumed how many of `total` were there before, not counted in the rate */
+  start(stage: string, total: number, resumed: number, unit: string): Meter;
+  note(line: string): void;
+  /** Shows a stage's first full prompt, once per stage. */
+  prompt(stage: string, text: string): void;
+}
+
+export const silentProgress: Progress = {
+  start: () => ({ advance() {}, extend() {}, finish() {} }),
+  note() {},
+  prompt() {},
+};
+
+/** Seconds as `8s`, `3m 05s`, `2h 07m`. */
+export function formatDuration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '–';
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}m ${String(whole % 60).padStart(2, '0')}s`;
+  return `${Math.floor(whole / 3600)}h ${String(Math.floor((whole % 3600) / 60)).padStart(2, '0')}m`;
+}
+
+/** Without a terminal: a line at the start, the end, and in between not more often than this. */
+const secondsBetweenLines = 10;
+
+/** Writes to a stream: a bar with rate, tokens/s and time left where it is a terminal, else plain lines. */
+export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
+  const shown = new Set<string>();
+  const write = (line: string) => stream.write(`${line}\n`);
+  return {
+    note: write,
+    prompt(stage, text) {
+      if (shown.has(stage)) return;
+      shown.add(stage);
+      write(pc.dim(`first prompt of ${stage}:`));
+      write(pc.dim(text.replace(/^/gm, '  │ ')));
+    },
+    start: (stage, total, resumed, unit) =>
+      stream.isTTY === true
+        ? barMeter(stream, stage, total, resumed, unit)
+        : lineMeter(write, stage, total, resumed, unit),
+  };
+}
+
+class Count {
+  readonly begin = performance.now();
+  readonly resumed: number;
+  total: number;
+  done: number;
+  tokens = 0;
+
+  constructor(total: number, resumed: number) {
+    this.total = total;
+    this.resumed = resumed;
+    this.done = resumed;
+  }
+
+  get seconds(): number {
+    return (performance.now() - this.begin) / 1000;
+  }
+
+  describe(unit: string): { rate: string; left: string } {
+    const fresh = this.done - this.resumed;
+    const rate = fresh / this.seconds;
+    const tokens = this.tokens === 0 ? '' : `, ${Math.round(this.tokens / this.seconds)} tokens/s`;
+    return {
+      rate: fresh === 0 ? '…' : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${unit}/s${tokens}`,
+      left: fresh === 0 ? '…' : formatDuration((this.total - this.done) / rate),
+    };
+  }
+}
+
+function barMeter(stream: NodeJS.WriteStream, stage: string, total: number, resumed: number, unit: string): Meter {
+  const count = new Count(total, resumed);
+  const bar = new SingleBar({
+    stream,
+    format: `${pc.cyan(stage.padEnd(24))} {bar} {value}/{total} · {rate} · {left} left`,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: false,
+    clearOnComplete: false,
+    gracefulExit: false,
+  });
+  bar.start(total, resumed, count.describe(unit));
+  return {
+    advance(done, tokens = 0) {
+      count.done += done;
+      count.tokens += tokens;
+      bar.update(count.done, count.describe(unit));
+    },
+    extend(more) {
+      count.total += more;
+      bar.setTotal(count.total);
+    },
+    finish() {
+      bar.update(count.done, { ...count.describe(unit), left: '0s' });
+      bar.stop();
+    },
+  };
+}
+
+function lineMeter(write: (line: string) => void, stage: string, total: number, resumed: number, unit: string): Meter {
+  const count = new Count(total, resumed);
+  let last = performance.now();
+  const line = (left: string) =>
+    write(`${stage}: ${count.done}/${count.total} ${unit} · ${count.describe(unit).rate}${left}`);
+  write(`${stage}: ${total - resumed} ${unit}${resumed > 0 ? `, ${resumed} already there` : ''}`);
+  return {
+    advance(done, tokens = 0) {
+      count.done += done;
+      count.tokens += tokens;
+      if (performance.now() - last < secondsBetweenLines * 1000) return;
+      last = performance.now();
+      line(` · ${count.describe(unit).left} left`);
+    },
+    extend(more) {
+      count.total += more;
+    },
+    finish: () => line(` · took ${formatDuration(count.seconds)}`),
+  };
+}

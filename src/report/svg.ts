@@ -1,0 +1,91 @@
+/** SVG as text: a frame with axes, and marks in its coordinates. Colours are CSS variables, so a plot follows the page's theme. */
+import { type ScaleLinear, scaleLinear } from 'd3-scale';
+
+export function escapeXml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+type Attributes = Record<string, string | number>;
+
+/** An element; numbers are rounded to a hundredth of a pixel. */
+export function element(name: string, attributes: Attributes, content = ''): string {
+  const list = Object.entries(attributes).map(([key, value]) => {
+    const text = typeof value === 'number' ? String(Math.round(value * 100) / 100) : escapeXml(value);
+    return ` ${key}="${text}"`;
+  });
+  return `<${name}${list.join('')}>${content}</${name}>`;
+}
+
+export interface Frame {
+  x: ScaleLinear<number, number>;
+  y: ScaleLinear<number, number>;
+}
+
+export interface PlotOptions {
+  /** Read to those who cannot see the plot. */
+  title: string;
+  xLabel: string;
+  yLabel: string;
+  xDomain: [number, number];
+  yDomain: [number, number];
+  xFormat?: (value: number) => string;
+  yFormat?: (value: number) => string;
+}
+
+const width = 640;
+const height = 340;
+const margin = { top: 14, right: 18, bottom: 46, left: 58 };
+
+/** A plot of 640 × 340 that scales with the page. @param marks draws inside the frame */
+export function plot(options: PlotOptions, marks: (frame: Frame) => string): string {
+  const x = scaleLinear(options.xDomain, [margin.left, width - margin.right]).nice(6);
+  const y = scaleLinear(options.yDomain, [height - margin.bottom, margin.top]).nice(5);
+  const [left, right] = [margin.left, width - margin.right];
+  const [top, bottom] = [margin.top, height - margin.bottom];
+  const xFormat = options.xFormat ?? x.tickFormat(6);
+  const yFormat = options.yFormat ?? y.tickFormat(5);
+  const parts = [
+    ...y
+      .ticks(5)
+      .flatMap((tick) => [
+        element('line', { class: 'grid', x1: left, x2: right, y1: y(tick), y2: y(tick) }),
+        element('text', { x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, escapeXml(yFormat(tick))),
+      ]),
+    ...x
+      .ticks(6)
+      .map((tick) =>
+        element('text', { x: x(tick), y: bottom + 18, 'text-anchor': 'middle' }, escapeXml(xFormat(tick))),
+      ),
+    element('line', { class: 'axis', x1: left, x2: right, y1: bottom, y2: bottom }),
+    element('text', { x: (left + right) / 2, y: height - 6, 'text-anchor': 'middle' }, escapeXml(options.xLabel)),
+    element(
+      'text',
+      { transform: `translate(14 ${(top + bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle' },
+      escapeXml(options.yLabel),
+    ),
+    marks({ x, y }),
+  ];
+  return element(
+    'svg',
+    {
+      viewBox: `0 0 ${width} ${height}`,
+      role: 'img',
+      'aria-label': options.title,
+      xmlns: 'http://www.w3.org/2000/svg',
+    },
+    parts.join(''),
+  );
+}
+
+/** A line through points; where one is not a number, a gap. */
+export function polyline(frame: Frame, points: readonly (readonly [number, number])[], color: string): string {
+  let pen = 'M';
+  const path: string[] = [];
+  for (const [x, y] of points) {
+    if (Number.isFinite(x) && Number.isFinite(y)) {
+      path.push(`${pen}${frame.x(x).toFixed(1)} ${frame.y(y).toFixed(1)}`);
+      pen = 'L';
+    } else pen = 'M';
+  }
+  return element('path', { class: 'series', d: path.join(''), stroke: color });
+}

@@ -1,0 +1,41 @@
+import type { ReportData, StudentReport } from '../../src/report/report_data.js';
+
+export function emptyReport(students: StudentReport[]): ReportData {
+  return {
+    title: 'example',
+    created: '2026-01-01T00:00:00.000Z',
+    settings: [['Seed', '0']],
+    questions: { train: 2, eval: 3 },
+    traces: {
+      questions: 2,
+      correct: 2,
+      rounds: [{ round: 1, asked: 2, correct: 2 }],
+      failures: '',
+      characters: [100, 120],
+      tokens: [30, 40],
+    },
+    compressors: [
+      {
+        name: 'short',
+        model: 'm',
+        traces: 2,
+        usable: 2,
+        failures: '',
+        characters: [40, 50],
+        originalCharacters: [100, 120],
+        tokens: [10, 12],
+        originalTokens: [30, 40],
+      },
+    ],
+    truncated: [10, 12],
+    students,
+    samples: [
+      {
+        question: 'Is 1 < 2 & 3 > 2?',
+        answer: '<b>yes</b>',
+        texts: [{ arm: 'raw', text: '"quoted" <script>alert(1)</script>' }],
+      },
+    ],
+    costs: [{ stage: 'traces', seconds: 2, tokens: 100 }],
+  };
+}
