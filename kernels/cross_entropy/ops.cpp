@@ -1,0 +1,75 @@
+#include "../../native/ops.h"
+
+namespace cd::ops {
+
+namespace {
+// hidden [T,E], weight [V,E], targets [T] at 0, 1, 2.
+void checkInputs(const Call& call) {
+  call.expectRank(0, 2);
+  call.expectFloat(0);
+  call.expectRank(1, 2);
+  call.expectShape(1, {call[1].shape[0], call[0].shape[1]});
+  call.expectSameDType(1, 0);
+  call.expectShape(2, {call[0].shape[0]});
+  call.expectDType(2, {DType::I32});
+}
+void checkPerToken(const Call& call, std::initializer_list<int> indices) {
+  for (int index : indices) {
+    call.expectShape(index, {call[0].shape[0]});
+    call.expectDType(index, {DType::F32});
+  }
+}
+void checkGradients(const Call& call, int dHidden, int dWeight) {
+  call.expectSameShape(dHidden, 0);
+  call.expectSameDType(dHidden, 0);
+  if (!call[dWeight].present) return;
+  call.expectSameShape(dWeight, 1);
+  call.expectDType(dWeight, {DType::F32});
+}
+}  // namespace
+
+const Op token_logprobs{
+    "token_logprobs",
+    {{"hidden", Access::In}, {"weight", Access::In}, {"targets", Access::In}, {"logprobs", Access::Out}, {"lse", Access::Out}},
+    {},
+    [](const Call& call) {
+      checkInputs(call);
+      checkPerToken(call, {3, 4});
+    },
+};
+
+const Op token_logprobs_backward{
+    "token_logprobs_backward",
+    {{"hidden", Access::In},
+     {"weight", Access::In},
+     {"targets", Access::In},
+     {"lse", Access::In},
+     {"upstream", Access::In},
+     {"dHidden", Access::Out},
+     {"dWeight", Access::InOut, true}},
+    {},
+    [](const Call& call) {
+      checkInputs(call);
+      checkPerToken(call, {3, 4});
+      checkGradients(call, 5, 6);
+    },
+};
+
+const Op linear_cross_entropy{
+    "linear_cross_entropy",
+    {{"hidden", Access::In},
+     {"weight", Access::In},
+     {"targets", Access::In},
+     {"tokenWeights", Access::In},
+     {"loss", Access::Out},
+     {"dHidden", Access::Out},
+     {"dWeight", Access::InOut, true}},
+    {},
+    [](const Call& call) {
+      checkInputs(call);
+      checkPerToken(call, {3, 4});
+      checkGradients(call, 5, 6);
+    },
+};
+
+}  // namespace cd::ops
