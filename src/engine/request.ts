@@ -1,4 +1,5 @@
 import type { BlockHolder } from './block_manager.js';
+import type { OutputText } from './output_text.js';
 import type { SamplingParams } from './sampling_params.js';
 import { type Seed, sampleSeed } from './seeds.js';
 
@@ -73,6 +74,10 @@ export class Sequence implements BlockHolder {
   finishReason: FinishReason | null = null;
   error: string | null = null;
   readonly logprobs: TokenLogprob[] | null;
+  /** The text so far; null where nothing needs it before the end. */
+  text: OutputText | null = null;
+  /** True when the last token is an end-of-sequence or stop token. */
+  endedByToken = false;
 
   constructor(request: Request, index: number, prompt: ArrayLike<number>, maxLength: number, seed: Seed, salt: string) {
     this.request = request;

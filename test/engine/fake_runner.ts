@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Batch, SchedulerConfig } from '../../src/engine/scheduler.js';
 import { StepPacker } from '../../src/engine/step_inputs.js';
 import type { StepOutput, StepRunner } from '../../src/engine/step_runner.js';
@@ -35,7 +36,9 @@ export class FakeRunner implements StepRunner {
 
   async forward(batch: Batch): Promise<StepOutput> {
     this.beforeStep?.(batch);
-    return this.compute(batch);
+    const output = this.compute(batch);
+    await setTimeout(1); // as a device would, it leaves the event loop to others
+    return output;
   }
 
   compute(batch: Batch): StepOutput {

@@ -1,0 +1,121 @@
+import { freemem } from 'node:os';
+import { didYouMean } from '../errors.js';
+import type { LoadedModel } from '../nn/load.js';
+import { dtypeSize } from '../tensor/dtype.js';
+import { Detokenizer } from '../text/detokenizer.js';
+import { BlockManager } from './block_manager.js';
+import { EngineLoop } from './engine_loop.js';
+import { ArgumentError } from './errors.js';
+import { formatBytes, type KvPlanOptions, planKvCache } from './kv_plan.js';
+import { ModelRunner } from './model_runner.js';
+import { encodePrompt } from './prompt.js';
+import { Scheduler, type SchedulerConfig } from './scheduler.js';
+
+export interface EngineOptions extends KvPlanOptions {
+  /** Most sequences that run at once. Default 128. */
+  readonly maxNumSeqs?: number;
+  /** Most tokens in one forward pass. Default 2048. */
+  readonly maxNumBatchedTokens?: number;
+  /** Most prompt tokens of one sequence in one forward pass. Default: maxNumBatchedTokens. */
+  readonly maxPrefillChunk?: number;
+  /** Default true. */
+  readonly enablePrefixCaching?: boolean;
+  /** Samples without a seed of their own follow from this one and the request's id. Default 0. */
+  readonly seed?: number;
+  /** Samples taken in or not yet taken out, per `generate` call, from which on its input is not read further. Default 4 · maxNumSeqs. */
+  readonly lookAhead?: number;
+}
+
+/** What of a loaded model the engine needs. */
+export type EngineModel = Pick<LoadedModel, 'model' | 'tokenizer' | 'chatTemplate'> & {
+  readonly files?: Pick<LoadedModel['files'], 'name' | 'generationConfig'>;
+};
+
+const OPTIONS: readonly (keyof EngineOptions)[] = [
+  'maxNumSeqs',
+  'maxNumBatchedTokens',
+  'maxPrefillChunk',
+  'enablePrefixCaching',
+  'seed',
+  'lookAhead',
+  'blockSize',
+  'kvCacheBytes',
+  'kvCacheFraction',
+  'maxModelLen',
+];
+
+/** The inference engine. It borrows the model, which may be trained at the same time; its own is the KV cache. */
+export class Engine extends EngineLoop {
+  /**
+   * Takes memory for keys and values and is ready.
+   *
+   * @throws ArgumentError for a wrong option; Error when the memory is not there.
+   */
+  static create(loaded: EngineModel, options: EngineOptions = {}): Engine {
+    for (const name of Object.keys(options)) {
+      if (!(OPTIONS as readonly string[]).includes(name)) {
+        throw new ArgumentError(name, 'one of the options of the engine', name, didYouMean(name, OPTIONS));
+      }
+    }
+    const { model, tokenizer, chatTemplate } = loaded;
+    const { maxNumSeqs = 128, maxNumBatchedTokens = Math.max(2048, maxNumSeqs), enablePrefixCaching = true } = options;
+    const { maxPrefillChunk = maxNumBatchedTokens, seed = 0, lookAhead = 4 * maxNumSeqs } = options;
+    positive({ maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk, lookAhead });
+    if (!Number.isSafeInteger(seed)) throw new ArgumentError('seed', 'an integer', seed);
+    if (maxNumBatchedTokens < maxNumSeqs) {
+      throw new ArgumentError('maxNumBatchedTokens', `at least 'maxNumSeqs' (${maxNumSeqs})`, maxNumBatchedTokens);
+    }
+    const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk };
+    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, availableMemory(), options);
+    const eosTokenIds = endOfSequence(loaded);
+    const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
+    const { vocabSize } = model.config;
+    return new Engine({
+      scheduler: new Scheduler(config, blocks),
+      runner: new ModelRunner(model, config, plan, eosTokenIds),
+      encode: (request) => encodePrompt(request, tokenizer, chatTemplate, vocabSize),
+      createTokenStream: tokenizer === null ? null : () => new Detokenizer(tokenizer),
+      vocabSize,
+      eosTokenIds,
+      maxModelLen: plan.maxModelLen,
+      seed,
+      lookAhead,
+      salt: () => `weights ${model.weightVersion}`,
+      startupReport: [
+        `Engine on ${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}`,
+        plan.report,
+        `up to ${maxNumSeqs} sequences and ${maxNumBatchedTokens} tokens per step; prefix cache ${enablePrefixCaching ? 'on' : 'off'}`,
+      ].join('; '),
+    });
+  }
+}
+
+function positive(values: Record<string, number>): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (!Number.isSafeInteger(value) || value < 1) throw new ArgumentError(name, 'an integer of at least 1', value);
+  }
+}
+
+/** Bytes that the process may still take, containers' limits included where Node knows them. */
+function availableMemory(): number {
+  const { availableMemory } = process as { availableMemory?: () => number };
+  return availableMemory?.() ?? freemem();
+}
+
+/** Every token that config.json, generation_config.json or the tokenizer names as end of sequence. */
+function endOfSequence({ model, tokenizer, files }: EngineModel): number[] {
+  const named = files?.generationConfig.eos_token_id;
+  const ids = [
+    ...model.config.eosTokenIds,
+    ...(tokenizer?.eosTokenIds ?? []),
+    ...(Array.isArray(named) ? named : [named]),
+  ];
+  const { vocabSize } = model.config;
+  return [...new Set(ids)].filter((id): id is number => Number.isInteger(id) && id >= 0 && id < vocabSize);
+}
+
+function weightBytes({ model }: EngineModel): number {
+  let bytes = 0;
+  for (const weight of model.weights.values()) bytes += weight.size * dtypeSize[weight.dtype];
+  return bytes;
+}

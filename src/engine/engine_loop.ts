@@ -1,0 +1,325 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { UserError } from '../errors.js';
+import { type Completion, completionOf, refusal } from './completion.js';
+import { EngineStoppedError } from './errors.js';
+import { OutputText, type TokenStream } from './output_text.js';
+import { checkRequest, type GenerateRequest } from './prompt.js';
+import { type FinishReason, Request, type Sequence, type TokenLogprob } from './request.js';
+import { type RequestSource, RequestStream, type Result } from './request_stream.js';
+import { type SamplingParams, samplingParams } from './sampling_params.js';
+import type { Batch, Scheduler } from './scheduler.js';
+import { type EngineStatistics, StatisticsCounter } from './statistics.js';
+import type { StepOutput, StepRunner } from './step_runner.js';
+
+export interface GenerateOptions {
+  /** Ends what is unfinished with `aborted`; no further input is read. */
+  readonly signal?: AbortSignal;
+}
+
+/** What an engine is put together from; `Engine.create` does it for a loaded model. */
+export interface EngineParts {
+  readonly scheduler: Scheduler;
+  readonly runner: StepRunner;
+  /** The tokens of a prompt; throws UserError. */
+  readonly encode: (request: GenerateRequest) => number[];
+  /** Null where the model has no tokenizer. */
+  readonly createTokenStream: (() => TokenStream) | null;
+  readonly vocabSize: number;
+  readonly eosTokenIds: readonly number[];
+  readonly maxModelLen: number;
+  readonly seed: number;
+  /** Samples that one `generate` call has outstanding before it stops reading its input. */
+  readonly lookAhead: number;
+  /** What keys and values depend on beside tokens; when it changes, everything is recomputed. */
+  readonly salt: () => string;
+  /** What memory goes where. */
+  readonly startupReport: string;
+}
+
+/** Whose request it is. */
+interface Owner {
+  readonly stream: RequestStream;
+  readonly position: number;
+}
+
+/**
+ * Generates completions for any number of requests at once. Results come as they finish, and a result depends on its request alone:
+ * not on what else runs, in which order, or on how prompts are cut.
+ */
+export class EngineLoop {
+  private readonly parts: EngineParts;
+  private readonly scheduler: Scheduler;
+  private readonly eosTokenIds: ReadonlySet<number>;
+  private readonly counter = new StatisticsCounter();
+  private readonly owners = new Map<Request, Owner>();
+  private readonly streams = new Set<RequestStream>();
+  private salt: string;
+  private stopped: EngineStoppedError | null = null;
+  /** The steps in progress, while there is something to do. */
+  private loop: Promise<void> | null = null;
+
+  constructor(parts: EngineParts) {
+    this.parts = parts;
+    this.scheduler = parts.scheduler;
+    this.eosTokenIds = new Set(parts.eosTokenIds);
+    this.salt = parts.salt();
+  }
+
+  /**
+   * Completes requests, yielding each sample when it has finished. Input is read as results are taken. A request that is not possible
+   * is yielded with finishReason `error` and its reason; the others go on.
+   *
+   * @throws EngineStoppedError when the engine was closed, or failed before all input was read; and what the input throws.
+   */
+  async *generate(requests: RequestSource, options: GenerateOptions = {}): AsyncGenerator<Completion, void, undefined> {
+    for await (const { make } of this.results(requests, options)) yield make();
+  }
+
+  /**
+   * All completions at once, in the order of the prompts, then of the samples.
+   *
+   * @param prompts requests, or bare prompts, which get their place as id.
+   * @param sampling for all; a request's own parameters take precedence.
+   */
+  async generateAll(
+    prompts: Iterable<GenerateRequest | string | readonly number[]>,
+    sampling: Partial<SamplingParams> = {},
+    options: GenerateOptions = {},
+  ): Promise<Completion[]> {
+    const completions: [position: number, completion: Completion][] = [];
+    for await (const { position, make } of this.results(asRequests(prompts, sampling), options)) {
+      completions.push([position, make()]);
+    }
+    completions.sort(([i, a], [j, b]) => i - j || a.index - b.index);
+    return completions.map(([, completion]) => completion);
+  }
+
+  statistics(): EngineStatistics {
+    return this.counter.snapshot(this.scheduler);
+  }
+
+  /** What memory goes where, for the user to read at start. */
+  startupReport(): string {
+    return this.parts.startupReport;
+  }
+
+  /** @throws Error when the block bookkeeping is inconsistent. */
+  checkIntegrity(): void {
+    this.scheduler.blocks.checkIntegrity([...this.owners.keys()].flatMap((request) => request.sequences));
+  }
+
+  /** Ends what is unfinished with `aborted` and gives the engine's memory back. The model stays. */
+  async close(): Promise<void> {
+    this.stopped ??= new EngineStoppedError('The engine is closed; create another one');
+    for (const stream of this.streams) stream.abort();
+    await this.loop;
+    this.parts.runner.dispose();
+  }
+
+  private async *results(source: RequestSource, { signal }: GenerateOptions): AsyncGenerator<Result, void, undefined> {
+    if (this.stopped !== null) throw this.stopped;
+    const stream = new RequestStream(source, this.parts.lookAhead);
+    const abort = (): void => stream.abort();
+    this.streams.add(stream);
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    try {
+      void this.feed(stream);
+      for (let result = await stream.next(); result !== null; result = await stream.next()) yield result;
+      if (stream.failure !== null) throw stream.failure.error;
+      if (this.stopped !== null && !stream.inputDone && !signal?.aborted) throw this.stopped;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      stream.abort(); // the consumer may have left early
+      await stream.settled();
+      this.streams.delete(stream);
+    }
+  }
+
+  /** Takes requests in, one per turn of the event loop, so that tokenising never holds up a step that is ready. */
+  private async feed(stream: RequestStream): Promise<void> {
+    for (let next = await stream.pull(); next !== null; next = await stream.pull()) {
+      this.admit(next.request, { stream, position: stream.pulled - 1 });
+      await nextTurn();
+    }
+  }
+
+  private admit(input: GenerateRequest, owner: Owner): void {
+    const { stream, position } = owner;
+    let samples = 1;
+    let promptTokens = 0;
+    try {
+      checkRequest(input);
+      const sampling = samplingParams(input.sampling, this.parts.vocabSize);
+      samples = sampling.n;
+      const prompt = this.parts.encode(input);
+      promptTokens = prompt.length;
+      this.checkLength(promptTokens);
+      const { maxModelLen: maxLength, seed: engineSeed } = this.parts;
+      const request = new Request({ id: input.id, prompt, sampling, maxLength, engineSeed, salt: this.salt });
+      this.start(request, owner);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const id = typeof input?.id === 'string' ? input.id : String(position);
+      for (let index = 0; index < samples; index++) {
+        const refused = refusal(id, index, promptTokens, reason);
+        stream.push({ position, make: () => refused });
+        this.counter.countFinished('error');
+      }
+      stream.outstanding += samples;
+      stream.notify();
+    }
+  }
+
+  private checkLength(promptTokens: number): void {
+    const { maxModelLen } = this.parts;
+    if (promptTokens < maxModelLen) return;
+    throw new UserError(
+      `Expected a prompt of at most ${maxModelLen - 1} tokens (the context holds ${maxModelLen}) but received ${promptTokens}; shorten it`,
+    );
+  }
+
+  private start(request: Request, owner: Owner): void {
+    const { stop } = request.sampling;
+    const { createTokenStream } = this.parts;
+    if (stop.length > 0) {
+      if (createTokenStream === null)
+        throw new UserError("The model has no tokenizer to find 'stop' strings with; use 'stopTokenIds'");
+      for (const sequence of request.sequences) sequence.text = new OutputText(createTokenStream(), stop);
+    }
+    this.owners.set(request, owner);
+    owner.stream.live.add(request);
+    owner.stream.outstanding += request.sequences.length;
+    this.scheduler.add(request);
+    this.loop ??= this.run();
+  }
+
+  /** Steps for as long as there is something to do. */
+  private async run(): Promise<void> {
+    await nextTurn(); // what is taken in at the same time starts together
+    try {
+      while (!this.scheduler.isIdle) {
+        await this.step();
+        this.endAborted();
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.loop = null;
+    this.notify();
+  }
+
+  private async step(): Promise<void> {
+    const start = performance.now();
+    this.recomputeIfSaltChanged();
+    const batch = this.scheduler.schedule();
+    const output = this.parts.runner.forward(batch);
+    const enqueued = performance.now();
+    this.notify(); // what finished in the last step becomes text while this one runs
+    const tokens = await output;
+    const computed = performance.now();
+    this.commit(batch, tokens);
+    const end = performance.now();
+    this.counter.countStep(batch, (end - start) / 1000, (enqueued - start + end - computed) / 1000);
+  }
+
+  private commit(batch: Batch, output: StepOutput): void {
+    this.scheduler.computed(batch);
+    for (let row = 0; row < batch.sampled.length; row++) {
+      const { sequence } = batch.sampled[row]!;
+      const token = output.tokens[row]!;
+      if (token < 0) {
+        this.finish(sequence, 'error', 'The logits hold NaN or infinity, or no token is allowed');
+        continue;
+      }
+      this.scheduler.accept(sequence, token);
+      sequence.logprobs?.push(tokenLogprob(output, row, sequence.request.sampling.logprobs!));
+      const reason = this.finishReason(sequence, token);
+      if (reason !== null) this.finish(sequence, reason);
+    }
+  }
+
+  /** Whether the sequence ends with `token`, its last one. */
+  private finishReason(sequence: Sequence, token: number): FinishReason | null {
+    const { minTokens, ignoreEos, stopTokenIds } = sequence.request.sampling;
+    const mayStop = sequence.outputLength >= minTokens;
+    if (mayStop && ((!ignoreEos && this.eosTokenIds.has(token)) || stopTokenIds.includes(token))) {
+      sequence.endedByToken = true;
+      return 'stop';
+    }
+    if (sequence.text?.push(token, mayStop)) return 'stop';
+    return sequence.length === sequence.maxLength ? 'length' : null;
+  }
+
+  private finish(sequence: Sequence, reason: FinishReason, error: string | null = null): void {
+    const { request } = sequence;
+    const { stream, position } = this.owners.get(request)!;
+    this.scheduler.finish(sequence, reason, error);
+    this.counter.countFinished(reason);
+    stream.push({ position, make: () => completionOf(sequence, this.parts.createTokenStream) });
+    if (request.sequences.some(({ status }) => status !== 'finished')) return;
+    this.owners.delete(request);
+    stream.live.delete(request);
+  }
+
+  /** Lets consumers take what has finished. */
+  private notify(): void {
+    for (const stream of this.streams) stream.notify();
+  }
+
+  /** Ends what belongs to aborted streams. Between steps only, so that no step in progress loses its sequences. */
+  private endAborted(): void {
+    for (const stream of this.streams) {
+      if (!stream.aborted) continue;
+      for (const request of [...stream.live]) this.finishAll(request, 'aborted');
+    }
+  }
+
+  private finishAll(request: Request, reason: FinishReason, error: string | null = null): void {
+    for (const sequence of request.sequences) {
+      if (sequence.status !== 'finished') this.finish(sequence, reason, error);
+    }
+  }
+
+  /** A step failed: nothing on the device can be trusted any more. */
+  private fail(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `The engine stopped because a forward pass failed: ${reason}`;
+    this.stopped ??= new EngineStoppedError(message, { cause: error });
+    for (const request of [...this.owners.keys()]) this.finishAll(request, 'error', message);
+    this.scheduler.blocks.clearCache();
+    for (const stream of this.streams) stream.close();
+    this.parts.runner.dispose();
+  }
+
+  private recomputeIfSaltChanged(): void {
+    const salt = this.parts.salt();
+    if (salt === this.salt) return;
+    this.salt = salt;
+    this.scheduler.invalidate(salt);
+  }
+}
+
+function* asRequests(
+  prompts: Iterable<GenerateRequest | string | readonly number[]>,
+  sampling: Partial<SamplingParams>,
+): Generator<GenerateRequest> {
+  let position = 0;
+  for (const prompt of prompts) {
+    const id = String(position++);
+    const bare = typeof prompt === 'string' || Array.isArray(prompt);
+    const request = bare ? ({ id, prompt } as GenerateRequest) : (prompt as GenerateRequest);
+    yield { ...request, sampling: { ...sampling, ...request.sampling } };
+  }
+}
+
+function tokenLogprob(output: StepOutput, row: number, top: number): TokenLogprob {
+  const entry = { token: output.tokens[row]!, logprob: output.logprobs![row]! };
+  if (top === 0) return entry;
+  const first = row * output.topCount;
+  const alternatives = Array.from({ length: top }, (_, i) => ({
+    token: output.topTokens![first + i]!,
+    logprob: output.topLogprobs![first + i]!,
+  }));
+  return { ...entry, top: alternatives };
+}

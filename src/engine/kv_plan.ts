@@ -1,0 +1,124 @@
+import { ArgumentError } from './errors.js';
+
+/** The sizes of a model that its KV cache depends on. */
+export interface KvShape {
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly maxPositionEmbeddings: number;
+}
+
+export interface KvPlanOptions {
+  /** Tokens per block. Default 16. */
+  readonly blockSize?: number;
+  /** Bytes for keys and values. Takes precedence over `kvCacheFraction`. */
+  readonly kvCacheBytes?: number;
+  /** Share of the memory that is free at start, in (0, 1]. Default 0.25, then at most 2 GiB. */
+  readonly kvCacheFraction?: number;
+  /** Most tokens of prompt and output together. Default: the model's context, or less where the cache cannot hold it. */
+  readonly maxModelLen?: number;
+}
+
+export interface KvPlan {
+  readonly blocks: number;
+  readonly blockSize: number;
+  readonly bytes: number;
+  readonly bytesPerToken: number;
+  readonly maxModelLen: number;
+  /** One sentence: how large, why, and what it holds. */
+  readonly report: string;
+}
+
+const GIB = 2 ** 30;
+const DEFAULT_FRACTION = 0.25;
+const DEFAULT_MOST_BYTES = 2 * GIB;
+
+/**
+ * Sizes the KV cache: what the options say, but never more than `maxNumSeqs` full contexts need.
+ *
+ * @param elementBytes of a key or value: 4 for f32, 2 for bf16.
+ * @param freeBytes memory that the process may still take.
+ * @throws ArgumentError when a given `maxModelLen` does not fit, naming what would.
+ */
+export function planKvCache(
+  shape: KvShape,
+  elementBytes: number,
+  maxNumSeqs: number,
+  freeBytes: number,
+  options: KvPlanOptions = {},
+): KvPlan {
+  const { blockSize = 16, kvCacheBytes, kvCacheFraction, maxModelLen } = options;
+  integer('blockSize', blockSize, 1);
+  const context = shape.maxPositionEmbeddings;
+  if (maxModelLen !== undefined) {
+    integer('maxModelLen', maxModelLen, 2);
+    if (maxModelLen > context) {
+      throw new ArgumentError('maxModelLen', `at most the model's context (${context})`, maxModelLen);
+    }
+  }
+  const bytesPerToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * elementBytes;
+  const bytesPerBlock = bytesPerToken * blockSize;
+  const [budget, source] = memoryBudget(kvCacheBytes, kvCacheFraction, freeBytes);
+
+  const useful = maxNumSeqs * Math.ceil((maxModelLen ?? context) / blockSize);
+  const affordable = Math.floor(budget / bytesPerBlock);
+  const blocks = Math.min(affordable, useful);
+  if (blocks * blockSize < Math.min(context, maxModelLen ?? 2)) {
+    const needed = Math.ceil((maxModelLen ?? 2) / blockSize) * bytesPerBlock;
+    throw new ArgumentError(
+      kvCacheBytes === undefined ? 'kvCacheFraction' : 'kvCacheBytes',
+      `enough for one sequence of ${maxModelLen ?? 2} tokens (${formatBytes(needed)})`,
+      kvCacheBytes ?? kvCacheFraction ?? DEFAULT_FRACTION,
+      `, which is ${formatBytes(budget)}; give more or lower 'maxModelLen'`,
+    );
+  }
+  const length = Math.min(context, maxModelLen ?? context, blocks * blockSize);
+  const limit = affordable < useful ? source : `all that ${maxNumSeqs} sequences can use`;
+  const shortened = length < Math.min(context, maxModelLen ?? context) ? ` of the model's ${context}` : '';
+  return {
+    blocks,
+    blockSize,
+    bytes: blocks * bytesPerBlock,
+    bytesPerToken,
+    maxModelLen: length,
+    report:
+      `KV cache ${formatBytes(blocks * bytesPerBlock)} (${limit}): ${blocks * blockSize} tokens in ${blocks} blocks of ${blockSize}; ` +
+      `context ${length} tokens${shortened}`,
+  };
+}
+
+export function formatBytes(bytes: number): string {
+  for (const [unit, size] of [
+    ['GiB', GIB],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const) {
+    if (bytes >= size) return `${(bytes / size).toFixed(bytes >= 10 * size ? 0 : 1)} ${unit}`;
+  }
+  return `${bytes} B`;
+}
+
+function memoryBudget(bytes: number | undefined, fraction: number | undefined, free: number): [number, string] {
+  if (bytes !== undefined) {
+    if (!(bytes > 0 && Number.isFinite(bytes))) throw new ArgumentError('kvCacheBytes', 'over 0', bytes);
+    return [bytes, 'as asked for'];
+  }
+  if (fraction !== undefined) {
+    if (!(fraction > 0 && fraction <= 1)) throw new ArgumentError('kvCacheFraction', 'over 0 and at most 1', fraction);
+    return [fraction * free, `${percent(fraction)} of ${formatBytes(free)} free`];
+  }
+  const share = DEFAULT_FRACTION * free;
+  return share > DEFAULT_MOST_BYTES
+    ? [DEFAULT_MOST_BYTES, `the default's most`]
+    : [share, `by default ${percent(DEFAULT_FRACTION)} of ${formatBytes(free)} free`];
+}
+
+function percent(fraction: number): string {
+  return `${Math.round(fraction * 100)} %`;
+}
+
+function integer(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new ArgumentError(name, `an integer of at least ${least}`, value);
+  }
+}

@@ -1,0 +1,104 @@
+import type { FinishReason } from './request.js';
+import type { Batch, Scheduler } from './scheduler.js';
+
+/** Where the engine stands. Times are in seconds, tokens count from the start of the engine. */
+export interface EngineStatistics {
+  readonly running: number;
+  readonly waiting: number;
+  readonly kvBlocks: { readonly total: number; readonly used: number; readonly cached: number; readonly free: number };
+  /** Share of the KV blocks that sequences hold. */
+  readonly kvUse: number;
+  /** Prompt tokens looked up in the prefix cache, and those found there. */
+  readonly prefixQueriedTokens: number;
+  readonly prefixHitTokens: number;
+  readonly evictions: number;
+  readonly copiesOnWrite: number;
+  readonly preemptions: number;
+  readonly steps: number;
+  /** Most sequences in one step. */
+  readonly peakSequences: number;
+  /** Tokens computed in prefill chunks, those recomputed after a preemption among them, and the chunks. */
+  readonly prefillTokens: number;
+  readonly prefillChunks: number;
+  readonly generatedTokens: number;
+  /** Generated tokens per second of work, lately (decaying over some 5 s of work). */
+  readonly tokensPerSecond: number;
+  /** Time spent in steps. */
+  readonly busySeconds: number;
+  /** Part of it spent in JavaScript: scheduling, packing, enqueueing, committing. */
+  readonly overheadSeconds: number;
+  /** Samples that ended, by reason. */
+  readonly finished: Readonly<Record<FinishReason, number>>;
+}
+
+const DECAY_SECONDS = 5;
+
+/** Counts what the steps do. */
+export class StatisticsCounter {
+  private steps = 0;
+  private peakSequences = 0;
+  private prefillTokens = 0;
+  private prefillChunks = 0;
+  private generatedTokens = 0;
+  private busySeconds = 0;
+  private overheadSeconds = 0;
+  private recentTokens = 0;
+  private recentSeconds = 0;
+  private readonly finished: Record<FinishReason, number> = { stop: 0, length: 0, aborted: 0, error: 0 };
+
+  /** Counts a step that has been committed. */
+  countStep(batch: Batch, seconds: number, overheadSeconds: number): void {
+    this.steps++;
+    this.peakSequences = Math.max(this.peakSequences, batch.chunks.length);
+    for (const { sequence, start, count } of batch.chunks) {
+      if (count === 1 && start >= sequence.promptLength) continue;
+      this.prefillTokens += count;
+      this.prefillChunks++;
+    }
+    const generatedTokens = batch.sampled.length;
+    this.generatedTokens += generatedTokens;
+    this.busySeconds += seconds;
+    this.overheadSeconds += overheadSeconds;
+    const keep = Math.exp(-seconds / DECAY_SECONDS);
+    this.recentTokens = this.recentTokens * keep + generatedTokens;
+    this.recentSeconds = this.recentSeconds * keep + seconds;
+  }
+
+  countFinished(reason: FinishReason): void {
+    this.finished[reason]++;
+  }
+
+  snapshot(scheduler: Scheduler): EngineStatistics {
+    const { blocks } = scheduler;
+    return {
+      running: scheduler.running.length,
+      waiting: scheduler.waiting.length,
+      kvBlocks: { total: blocks.total, used: blocks.usedBlocks, cached: blocks.cachedBlocks, free: blocks.freeBlocks },
+      kvUse: blocks.usedBlocks / blocks.total,
+      prefixQueriedTokens: blocks.queriedTokens,
+      prefixHitTokens: blocks.hitTokens,
+      evictions: blocks.evictions,
+      copiesOnWrite: blocks.copiesOnWrite,
+      preemptions: scheduler.preemptions,
+      steps: this.steps,
+      peakSequences: this.peakSequences,
+      prefillTokens: this.prefillTokens,
+      prefillChunks: this.prefillChunks,
+      generatedTokens: this.generatedTokens,
+      tokensPerSecond: this.recentSeconds > 0 ? this.recentTokens / this.recentSeconds : 0,
+      busySeconds: this.busySeconds,
+      overheadSeconds: this.overheadSeconds,
+      finished: { ...this.finished },
+    };
+  }
+}
+
+/** One line for a progress bar. */
+export function formatStatistics(statistics: EngineStatistics): string {
+  const { running, waiting, tokensPerSecond, kvUse, prefixQueriedTokens, prefixHitTokens, preemptions } = statistics;
+  const parts = [`${Math.round(tokensPerSecond)} tokens/s`, `running ${running}`, `waiting ${waiting}`];
+  parts.push(`KV ${Math.round(kvUse * 100)} %`);
+  if (prefixQueriedTokens > 0) parts.push(`prefix hits ${Math.round((100 * prefixHitTokens) / prefixQueriedTokens)} %`);
+  if (preemptions > 0) parts.push(`preemptions ${preemptions}`);
+  return parts.join(' · ');
+}

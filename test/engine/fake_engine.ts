@@ -1,0 +1,38 @@
+import { BlockManager } from '../../src/engine/block_manager.js';
+import { EngineLoop, type EngineParts } from '../../src/engine/engine_loop.js';
+import type { TokenStream } from '../../src/engine/output_text.js';
+import { encodePrompt } from '../../src/engine/prompt.js';
+import { Scheduler, type SchedulerConfig } from '../../src/engine/scheduler.js';
+import { FAKE_VOCABULARY, FakeRunner } from './fake_runner.js';
+
+export interface FakeEngineOptions extends Partial<SchedulerConfig> {
+  blocks?: number;
+  parts?: Partial<EngineParts>;
+}
+
+/** Token t is the letter a + t mod 26. */
+export function letters(): TokenStream {
+  return { push: (token) => String.fromCharCode(97 + (token % 26)), flush: () => '' };
+}
+
+/** The engine's bookkeeping on a fake model; end of sequence is token 0. */
+export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions = {}) {
+  const full: SchedulerConfig = { maxNumSeqs: 8, maxNumBatchedTokens: 32, maxPrefillChunk: 32, ...config };
+  const scheduler = new Scheduler(full, new BlockManager(blocks, 4));
+  const runner = new FakeRunner(full, blocks, 4);
+  const engine = new EngineLoop({
+    scheduler,
+    runner,
+    encode: (request) => encodePrompt(request, null, null, FAKE_VOCABULARY),
+    createTokenStream: letters,
+    vocabSize: FAKE_VOCABULARY,
+    eosTokenIds: [0],
+    maxModelLen: 64,
+    seed: 0,
+    lookAhead: 32,
+    salt: () => '',
+    startupReport: 'fake',
+    ...parts,
+  });
+  return { engine, runner, scheduler };
+}
