@@ -21,8 +21,12 @@ export function goldenPath(file: string): string {
   return join(FIXTURES, 'golden', file);
 }
 
+export function goldenText(file: string): string {
+  return readFileSync(goldenPath(file), 'utf8');
+}
+
 export function goldenJson<T>(file: string): T {
-  return JSON.parse(readFileSync(goldenPath(file), 'utf8')) as T;
+  return JSON.parse(goldenText(file)) as T;
 }
 
 export function goldenArrays(file: string): Map<string, GoldenArray> {
