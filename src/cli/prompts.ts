@@ -1,4 +1,6 @@
 /** Rows of prompts: `{"id", "prompt"}`, `{"id", "messages"}` or `{"id", "tokens"}`, one a line. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { z } from 'zod';
 import { readJsonl } from '../data/jsonl.js';
 import type { Message } from '../text/chat_template.js';
@@ -44,4 +46,11 @@ export async function checkPrompts(path: string): Promise<number> {
   }
   if (lineOf.size === 0) throw new Error(`${path}: Expected at least one row but the file is empty`);
   return lineOf.size;
+}
+
+/** SHA-256 of a file's bytes. */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }

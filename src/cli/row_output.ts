@@ -98,10 +98,11 @@ function completeRows(path: string, rowsPerId: number): Map<string, string[]> {
   return linesOf;
 }
 
-/** Null for a line that a crash of the machine left damaged. */
+/** Null for a row that failed, which is tried again, and for a line that a crash of the machine left damaged. */
 function idOf(line: string): string | null {
   try {
-    return String((JSON.parse(line) as OutputRow).id);
+    const row = JSON.parse(line) as OutputRow & { error?: string };
+    return row.error === undefined ? String(row.id) : null;
   } catch {
     return null;
   }

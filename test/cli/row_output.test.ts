@@ -47,6 +47,16 @@ test('a stopped run is continued, a torn row and an id without all its rows come
   expect(ids()).toEqual(['a', 'a', 'b', 'b']);
 });
 
+test('a row that failed is tried again', () => {
+  const first = new RowOutput(path, 'work');
+  first.append({ id: 'a', error: 'too long' });
+  first.append({ id: 'b' });
+  first.stop();
+  const second = new RowOutput(path, 'work');
+  expect([...second.finishedIds]).toEqual(['b']);
+  second.stop();
+});
+
 test('other parameters do not go on from it', () => {
   const first = new RowOutput(path, { temperature: 0 });
   first.append({ id: 'a' });

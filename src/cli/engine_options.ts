@@ -1,0 +1,38 @@
+/** The engine's sizes as options. None but the context's length changes what comes out. */
+import { type Command, Option } from 'commander';
+import type { EngineOptions } from '../engine/engine.js';
+import { integer, number } from './options.js';
+
+export function addEngineOptions(command: Command): void {
+  const options = [
+    new Option('--max-model-len <tokens>', 'prompt and completion together (default: the context)').argParser(
+      integer(2),
+    ),
+    new Option('--max-num-seqs <count>', 'sequences that run at once (default: 128)').argParser(integer(1)),
+    new Option('--max-num-batched-tokens <count>', 'tokens of one forward pass (default: 2048)').argParser(integer(1)),
+    new Option(
+      '--kv-cache-gib <size>',
+      'memory for keys and values (default: what the batch can use, up to 2)',
+    ).argParser(number),
+    new Option('--no-prefix-caching', 'compute shared beginnings of prompts anew'),
+  ];
+  for (const option of options) command.addOption(option.helpGroup('Engine (speed and memory):'));
+}
+
+/** The engine's options among the values that commander parsed. */
+export function pickEngineOptions(values: Record<string, unknown>): EngineOptions {
+  const { maxModelLen, maxNumSeqs, maxNumBatchedTokens, kvCacheGib, prefixCaching } = values as {
+    maxModelLen?: number;
+    maxNumSeqs?: number;
+    maxNumBatchedTokens?: number;
+    kvCacheGib?: number;
+    prefixCaching: boolean;
+  };
+  return {
+    ...(maxModelLen === undefined ? {} : { maxModelLen }),
+    ...(maxNumSeqs === undefined ? {} : { maxNumSeqs }),
+    ...(maxNumBatchedTokens === undefined ? {} : { maxNumBatchedTokens }),
+    ...(kvCacheGib === undefined ? {} : { kvCacheBytes: kvCacheGib * 2 ** 30 }),
+    ...(prefixCaching ? {} : { enablePrefixCaching: false }),
+  };
+}

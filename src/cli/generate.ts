@@ -1,0 +1,127 @@
+import type { Command } from 'commander';
+import type { Completion } from '../engine/completion.js';
+import type { Engine } from '../engine/engine.js';
+import type { GenerateRequest } from '../engine/prompt.js';
+import type { SamplingParams } from '../engine/sampling_params.js';
+import { createProgress } from '../pipeline/progress.js';
+import { conclude } from './conclude.js';
+import { addEngineOptions, pickEngineOptions } from './engine_options.js';
+import { interruptible } from './interrupt.js';
+import { withModel } from './load.js';
+import type { GlobalOptions } from './options.js';
+import { checkPrompts, hashFile, readPrompts } from './prompts.js';
+import { checkOutput, RowOutput } from './row_output.js';
+import { addSamplingOptions, pickSampling } from './sampling_options.js';
+
+const examples = `
+Rows in, one a line:   {"id": "a", "prompt": "Once upon a time"}
+                       {"id": "b", "messages": [{"role": "user", "content": "What is 6 × 7?"}]}
+                       {"id": "c", "tokens": [1, 504, 3575]}
+Rows out, as they end: {"id": "b", "index": 0, "text": "42", "tokens": [36, 34, 2], "finishReason": "stop"}
+finishReason is stop, length or error (with "error"); a row that fails leaves the others alone.
+
+Examples:
+  $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --max-tokens 64
+  $ compress-distill generate --model ./my-model --prompts in.jsonl --out out.jsonl --temperature 0 --max-tokens 20 --ignore-eos
+  $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --n 4 --top-p 0.95 --seed 1`;
+
+interface Options extends GlobalOptions {
+  model: string;
+  prompts: string;
+  out: string;
+}
+
+export function addGenerate(program: Command): void {
+  const command = program
+    .command('generate')
+    .summary('complete prompts of a JSONL file')
+    .description('Completes every prompt of a JSONL file with a model, all prompts as one batch.')
+    .requiredOption('--model <model>', 'a directory, a .gguf file, or a name of `compress-distill models list`')
+    .requiredOption('--prompts <file>', 'JSONL: rows of {"id", "prompt"}, {"id", "messages"} or {"id", "tokens"}')
+    .requiredOption('--out <file>', 'JSONL to write; appears when every row is there')
+    .addHelpText('after', examples)
+    .action((_, self: Command) => generate(self.optsWithGlobals()));
+  addSamplingOptions(command);
+  addEngineOptions(command);
+}
+
+async function generate(options: Options): Promise<void> {
+  const { samplingParams } = await import('../engine/sampling_params.js');
+  const sampling = pickSampling({ ...options });
+  const engineOptions = pickEngineOptions({ ...options });
+  const { n } = samplingParams(sampling);
+  const prompts = await checkPrompts(options.prompts);
+  checkOutput(options.out);
+  await interruptible('The same command goes on from the rows that are finished.', (signal) =>
+    withModel(options.model, options, async (loaded) => {
+      const { Engine } = await import('../engine/engine.js');
+      const engine = Engine.create(loaded, engineOptions);
+      console.error(engine.startupReport());
+      try {
+        const data = await hashFile(options.prompts);
+        const { device, dtype } = loaded.model;
+        const key = [data, sampling, loaded.files.fingerprint, device.name, dtype, engineOptions.maxModelLen];
+        const output = new RowOutput(options.out, key, n);
+        await writeCompletions(engine, { options, sampling, n, prompts, output, signal });
+      } finally {
+        await engine.close();
+      }
+    }),
+  );
+}
+
+interface Work {
+  options: Options;
+  sampling: Partial<SamplingParams>;
+  n: number;
+  prompts: number;
+  output: RowOutput;
+  signal: AbortSignal;
+}
+
+async function writeCompletions(engine: Engine, work: Work): Promise<void> {
+  const { n, prompts, output, signal } = work;
+  const total = prompts * n;
+  const ids = new Map<string, string | number>();
+  const meter = createProgress().start('generate', total, output.rows, 'rows');
+  const begin = performance.now();
+  let tokens = 0;
+  const failures: { id: string | number; error: string }[] = [];
+  for await (const completion of engine.generate(requests(work, ids), { signal })) {
+    if (completion.finishReason === 'aborted') continue;
+    const id = ids.get(completion.id)!;
+    if (completion.finishReason === 'error') failures.push({ id, error: completion.error ?? 'unknown reason' });
+    output.append(toRow(completion, id));
+    tokens += completion.tokens.length;
+    meter.advance(1, completion.tokens.length);
+  }
+  meter.finish();
+  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failures });
+}
+
+async function* requests(
+  { options, sampling, output }: Work,
+  ids: Map<string, string | number>,
+): AsyncGenerator<GenerateRequest> {
+  for await (const { id, prompt } of readPrompts(options.prompts)) {
+    if (output.finishedIds.has(String(id))) continue;
+    ids.set(String(id), id);
+    yield { id: String(id), prompt, sampling };
+  }
+}
+
+function toRow(
+  { index, text, tokens, finishReason, error, logprobs, promptLogprobs }: Completion,
+  id: string | number,
+) {
+  return {
+    id,
+    index,
+    text,
+    tokens,
+    finishReason,
+    ...(error === undefined ? {} : { error }),
+    ...(logprobs === undefined ? {} : { logprobs }),
+    ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
+  };
+}

@@ -1,0 +1,151 @@
+import type { Command } from 'commander';
+import { UserError } from '../errors.js';
+import type { LoadedModel } from '../nn/load.js';
+import { createProgress } from '../pipeline/progress.js';
+import { conclude } from './conclude.js';
+import { interruptible } from './interrupt.js';
+import { withModel } from './load.js';
+import { type GlobalOptions, integer } from './options.js';
+import { checkPrompts, hashFile, type PromptRow, readPrompts } from './prompts.js';
+import { checkOutput, RowOutput } from './row_output.js';
+
+const examples = `
+Rows in, one a line: {"id": "a", "prompt": "The capital of France is Paris"}, {"id", "messages"} or {"id", "tokens"}
+Rows out, in order:  {"id": "a", "tokens": [504, 3575, …], "logprobs": [null, -3.2, …]}
+The first token has nothing before it, so its log-probability is null.
+
+Examples:
+  $ compress-distill score --model smollm2-135m-instruct --input in.jsonl --out scores.jsonl
+  $ compress-distill score --model ./my-model --input tokens.jsonl --out scores.jsonl --dtype f32`;
+
+interface Options extends GlobalOptions {
+  model: string;
+  input: string;
+  out: string;
+  batchTokens: number;
+}
+
+interface Failure {
+  id: string | number;
+  error: string;
+}
+interface TokenRow {
+  id: string | number;
+  tokens: number[];
+}
+type Row = TokenRow | Failure;
+
+export function addScore(program: Command): void {
+  program
+    .command('score')
+    .summary('log-probability of every token of a JSONL file')
+    .description('Gives the log-probability of every token given those before it.')
+    .requiredOption('--model <model>', 'a directory, a .gguf file, or a name of `compress-distill models list`')
+    .requiredOption('--input <file>', 'JSONL: rows of {"id", "tokens"}, {"id", "prompt"} or {"id", "messages"}')
+    .requiredOption('--out <file>', 'JSONL to write; appears when every row is there')
+    .option(
+      '--batch-tokens <count>',
+      'tokens that share a forward pass; changes speed and memory alone',
+      integer(1),
+      2048,
+    )
+    .addHelpText('after', examples)
+    .action((_, self: Command) => score(self.optsWithGlobals()));
+}
+
+async function score(options: Options): Promise<void> {
+  const total = await checkPrompts(options.input);
+  checkOutput(options.out);
+  await interruptible('The same command goes on from the rows that are finished.', (signal) =>
+    withModel(options.model, options, (loaded) => scoreRows(loaded, options, total, signal)),
+  );
+}
+
+async function scoreRows(loaded: LoadedModel, options: Options, total: number, signal: AbortSignal): Promise<void> {
+  const { scoreDocuments } = await import('./score_documents.js');
+  const { device, dtype } = loaded.model;
+  const key = [await hashFile(options.input), loaded.files.fingerprint, device.name, dtype];
+  const output = new RowOutput(options.out, key);
+  const meter = createProgress().start('score', total, output.rows, 'rows');
+  const begin = performance.now();
+  let tokens = 0;
+  const failures: Failure[] = [];
+  for await (const batch of batches(loaded, options, output)) {
+    if (signal.aborted) break;
+    const documents = batch.flatMap((row) => ('tokens' in row ? [row.tokens] : []));
+    const scores = documents.length > 0 ? await scoreDocuments(loaded.model, documents) : [];
+    for (const row of batch) {
+      const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
+      if ('error' in scored) failures.push(scored);
+      else tokens += scored.tokens.length;
+      output.append(scored);
+      meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
+    }
+  }
+  meter.finish();
+  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failures });
+}
+
+/** JSON has no NaN: such a row fails. */
+function withLogprobs(
+  row: TokenRow,
+  logprobs: (number | null)[],
+): (TokenRow & { logprobs: (number | null)[] }) | Failure {
+  const position = logprobs.findIndex((value) => Number.isNaN(value));
+  if (position < 0) return { ...row, logprobs };
+  return {
+    id: row.id,
+    error: `The log-probability at position ${position} is not a number; check the model's weights`,
+  };
+}
+
+/** Rows in order, as many as fit into `batchTokens` and at least one; rows of a stopped run are passed over. */
+async function* batches(loaded: LoadedModel, options: Options, output: RowOutput): AsyncGenerator<Row[]> {
+  let batch: Row[] = [];
+  let size = 0;
+  for await (const row of readPrompts(options.input)) {
+    if (output.finishedIds.has(String(row.id))) continue;
+    const next = encodeRow(row, loaded);
+    const length = 'tokens' in next ? next.tokens.length : 0;
+    if (batch.length > 0 && size + length > options.batchTokens) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(next);
+    size += length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** The row's tokens, or why it cannot be scored. */
+function encodeRow({ id, prompt }: PromptRow, loaded: LoadedModel): Row {
+  try {
+    const tokens = encodePrompt(prompt, loaded);
+    const { maxPositionEmbeddings: context, vocabSize } = loaded.model.config;
+    if (tokens.length === 0) return { id, error: 'Expected at least one token; remove the row' };
+    if (tokens.length > context)
+      return {
+        id,
+        error: `Expected at most ${context} tokens (the model's context) but received ${tokens.length}; shorten the row`,
+      };
+    const outside = tokens.find((token) => token >= vocabSize);
+    if (outside !== undefined)
+      return {
+        id,
+        error: `Expected token ids below ${vocabSize} (the vocabulary) but received ${outside}; use the model's own tokenizer`,
+      };
+    return { id, tokens };
+  } catch (error) {
+    return { id, error: (error as Error).message };
+  }
+}
+
+function encodePrompt(prompt: PromptRow['prompt'], { tokenizer, chatTemplate }: LoadedModel): number[] {
+  if (typeof prompt !== 'string' && typeof prompt[0] === 'number') return prompt as number[];
+  if (!tokenizer)
+    throw new UserError("The model has no tokenizer; give rows of 'tokens', or add tokenizer.json to its directory");
+  if (typeof prompt === 'string') return tokenizer.encode(prompt);
+  if (!chatTemplate) throw new UserError("The model has no chat template; give rows of 'prompt' or 'tokens'");
+  return tokenizer.encode(chatTemplate.render(prompt as Exclude<typeof prompt, number[]>), { addSpecialTokens: false });
+}
