@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EngineOptions } from '../../src/engine/engine.js';
+import type { EngineStatistics } from '../../src/engine/statistics.js';
+import { scale } from '../../src/ops/elementwise.js';
+import { bits, mixedRequests, run, type TinyModel, type TinyModelOptions, tinyModel } from './tiny_model.js';
+
+const alone: EngineOptions = { maxNumSeqs: 1, enablePrefixCaching: false, blockSize: 16 };
+
+/** Ways to run the same requests, each with what shows that it was another way. */
+const knobs: [string, EngineOptions, (statistics: EngineStatistics) => void][] = [
+  ['batches of 3', { maxNumSeqs: 3 }, ({ peakSequences }) => expect(peakSequences).toBe(3)],
+  ['batches of 64', { maxNumSeqs: 64 }, ({ peakSequences }) => expect(peakSequences).toBeGreaterThan(24)],
+  [
+    'chunks of 1',
+    { maxPrefillChunk: 1, maxNumSeqs: 16, enablePrefixCaching: false },
+    ({ prefillChunks, prefillTokens }) => expect(prefillChunks).toBe(prefillTokens),
+  ],
+  [
+    'chunks of 7',
+    { maxPrefillChunk: 7, maxNumSeqs: 16, enablePrefixCaching: false },
+    ({ prefillChunks, prefillTokens }) => expect(prefillTokens / prefillChunks).toBeLessThan(7),
+  ],
+  [
+    'a budget of 20 tokens',
+    { maxNumBatchedTokens: 20, maxNumSeqs: 16 },
+    ({ prefillChunks, steps }) => expect([prefillChunks > 40, steps > 60]).toEqual([true, true]),
+  ],
+  [
+    'the prefix cache',
+    { maxNumSeqs: 4, blockSize: 8 },
+    ({ prefixHitTokens }) => expect(prefixHitTokens).toBeGreaterThan(200),
+  ],
+  ['blocks copied on write', { maxNumSeqs: 30 }, ({ copiesOnWrite }) => expect(copiesOnWrite).toBeGreaterThan(4)],
+  [
+    'preemption',
+    { maxNumSeqs: 16, blockSize: 4, kvCacheBytes: 0, maxModelLen: 128 },
+    ({ preemptions }) => expect(preemptions).toBeGreaterThan(5),
+  ],
+  [
+    'preemption without a prefix cache',
+    { maxNumSeqs: 16, blockSize: 4, kvCacheBytes: 0, maxModelLen: 128, enablePrefixCaching: false },
+    ({ preemptions, prefixHitTokens }) => expect([preemptions > 5, prefixHitTokens]).toEqual([true, 0]),
+  ],
+  ['blocks of 5', { blockSize: 5 }, ({ kvBlocks }) => expect(kvBlocks.total % 26).toBe(0)],
+];
+
+describe.each<[string, string, TinyModelOptions]>([
+  ['f32', 'chat', { dtype: 'f32' }],
+  ['bf16', 'bf16', { dtype: 'bf16' }],
+])('results in %s are the same bits', (_, name, options) => {
+  let loaded: TinyModel;
+  let expected: string;
+  const requests = () => mixedRequests(30, loaded.model.config.vocabSize);
+
+  beforeAll(async () => {
+    loaded = await tinyModel(name, { ...options, threads: 1 });
+    const { completions, statistics } = await run(loaded, requests(), alone);
+    expect(statistics.peakSequences).toBe(1);
+    expect(completions.filter(({ finishReason }) => finishReason === 'error')).toEqual([]);
+    expected = bits(completions);
+  });
+  afterAll(() => loaded.close());
+
+  it.each(knobs)('with %s', async (_, engineOptions, moved) => {
+    const settings = { ...engineOptions };
+    if (settings.kvCacheBytes === 0) {
+      const { numLayers, numKvHeads, headDim } = loaded.model.config;
+      settings.kvCacheBytes = 128 * 2 * numLayers * numKvHeads * headDim * (loaded.model.dtype === 'f32' ? 4 : 2); // one context
+    }
+    const { completions, statistics } = await run(loaded, requests(), settings);
+    moved(statistics);
+    expect(bits(completions)).toBe(expected);
+  });
+
+  it('in another order of arrival', async () => {
+    const { completions } = await run(loaded, requests().reverse(), { maxNumSeqs: 7 });
+    const place = (id: string) => Number(id.split(' ')[1]);
+    completions.sort((a, b) => place(a.id) - place(b.id) || a.index - b.index);
+    expect(bits(completions)).toBe(expected);
+  });
+
+  it.each<TinyModelOptions>([{ threads: 2 }, { device: 'cpu-chaos', threads: 2 }])('on %j', async (other) => {
+    const again = await tinyModel(name, { ...options, ...other });
+    expect(again.device.statistics().threads).toBe(2);
+    const { completions } = await run(again, requests(), { maxNumSeqs: 16 });
+    expect(bits(completions)).toBe(expected);
+    await again.close();
+  });
+
+  it('and would not be, if a row depended on its company', async () => {
+    const forward = loaded.model.forward.bind(loaded.model);
+    const roundingUnit = options.dtype === 'bf16' ? 2 ** -8 : 2 ** -23;
+    loaded.model.forward = (context) => scale(forward(context), 1 + roundingUnit * context.tokens.size);
+    try {
+      const { completions } = await run(loaded, requests(), { maxNumSeqs: 16 });
+      expect(bits(completions)).not.toBe(expected);
+    } finally {
+      loaded.model.forward = forward;
+    }
+  });
+});
