@@ -18,8 +18,12 @@
 //   7. min-p: of these, those at least minP times as probable as the best
 //   8. the inverse distribution function over the kept tokens in the order of their ids, at the 53-bit uniform made of words 0
 //      and 1 of Philox block 0 for (seed, purpose 'sample', step = outputIndex): the choice depends on the kept set alone
+//
 // logprobs and topLogprobs are log-softmax of the raw logits, with common/log_sum_exp.h: the bits of `token_logprobs`. Top
 // tokens come in falling order, lowest id first among equals; where V < L the rest is −1 with −∞.
-// A row with a logit that is NaN or +∞, or where nothing is allowed, gets token −1 and logprob NaN; with a bad logit, top
-// tokens −1 with NaN too. Offsets or tokens outside their range are a failure at run time; the history is looked at only where a
-// row has penalties. Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order.
+//
+// A row with a logit that is NaN or +∞, or with none above −∞, gets token −1, logprob NaN and top tokens −1 with NaN; a row
+// where nothing is allowed gets token −1 and logprob NaN. Offsets or tokens outside their range are a failure at run time; the
+// history is looked at only where a row has penalties.
+//
+// Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order.

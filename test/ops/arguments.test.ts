@@ -39,7 +39,7 @@ for (const cases of casesOf.values()) {
       expect(await messageOf(cases.op, bad.tensors, bad.attributes)).toBe(bad.message);
     });
 
-    const good = cases.cases.find(({ kind }) => kind === 'odd')!;
+    const good = cases.cases.find(({ kind }) => kind === (cases.scalar ? 'one' : 'odd'))!;
     for (const { name, optional } of native.listOps().find((contract) => contract.name === cases.op)!.tensors) {
       const spec = good.tensors[name];
       if (!spec) continue;
@@ -49,9 +49,8 @@ for (const cases of casesOf.values()) {
         const others = (['u8', 'i32', 'bf16', 'f32'] as DType[]).filter((dtype) => dtype !== spec.dtype);
         const messages = [];
         for (const dtype of others) {
-          const data =
-            spec.data &&
-            spec.data.map((value) => (dtype === 'u8' || dtype === 'i32' ? Math.abs(Math.trunc(value)) % 100 : value));
+          const whole = dtype === 'u8' || dtype === 'i32';
+          const data = spec.data?.map((value) => (whole ? Math.abs(Math.trunc(value)) % 100 : value)) ?? null;
           messages.push(
             await messageOf(cases.op, { ...good.tensors, [name]: { ...spec, dtype, data } }, good.attributes),
           );

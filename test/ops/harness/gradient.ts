@@ -12,10 +12,11 @@ const isFloat = (spec: TensorSpec): boolean => spec.dtype === 'f32' || spec.dtyp
 
 /** The cases a gradient check runs on: f32 alone, and few enough elements. */
 export function suitable(cases: OpCases): OpCase[] {
-  return cases.cases.filter(({ tensors, attributes }) => {
+  return cases.cases.filter(({ tensors, attributes, smooth }) => {
     const specs = Object.values(tensors);
     const inputs = specs.filter((spec) => spec.data && isFloat(spec));
     return (
+      smooth !== false &&
       typeof attributes !== 'function' &&
       specs.every((spec) => spec.dtype !== 'bf16') &&
       inputs.reduce((count, spec) => count + elements(spec.shape), 0) <= limit &&

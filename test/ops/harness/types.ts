@@ -53,6 +53,8 @@ export interface OpCase {
   attributes?: Record<string, number> | ((device: Device) => Record<string, number>);
   /** Instead of those of the operation. */
   roundings?: Roundings;
+  /** Values that central differences say nothing about: infinite, huge, or at a place of extreme curvature. */
+  smooth?: false;
 }
 
 /** A call that must be refused when it is enqueued. */
@@ -83,6 +85,8 @@ export interface OpCases {
   /** Plain loops in f64 over the values the kernel sees. */
   reference(tensors: References, attributes: Record<string, number>): void;
   roundings: Roundings;
+  /** Every argument is a single number: there are no odd and no empty sizes. */
+  scalar?: true;
   cases: OpCase[];
   bad: BadCall[];
   gradient: GradientCheck | 'not differentiable' | { composedOf: OpName[] } | { forwardOf: OpName };

@@ -1,0 +1,76 @@
+import { inout, input, normal, output, uniform } from '../harness/data.js';
+import type { OpCases, TensorSpec } from '../harness/types.js';
+
+const tensors = (shape: number[], extra: Record<string, TensorSpec> = {}) => ({
+  p: inout('f32', shape, normal(1)),
+  g: input('f32', shape, normal(2)),
+  m: inout('f32', shape, normal(3, 0.1)),
+  v: inout('f32', shape, uniform(4, 0.01, 1)),
+  ...extra,
+});
+const settings = { learningRate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, step: 7 };
+const factor = input('f32', [1], [0.37]);
+
+export const cases: OpCases = {
+  op: 'adamw',
+  /** torch.optim.AdamW, one element at a time. */
+  reference({ p, g, m, v, gradientFactor, low }, { learningRate, beta1, beta2, eps, weightDecay, step }) {
+    p!.magnitude = new Float64Array(p!.data.length);
+    m!.magnitude = new Float64Array(p!.data.length);
+    for (let i = 0; i < p!.data.length; i += 1) {
+      const gradient = g!.data[i]! * (gradientFactor?.data[0] ?? 1);
+      m!.magnitude[i] = Math.abs(m!.data[i]!) + Math.abs(gradient);
+      m!.data[i] = beta1! * m!.data[i]! + (1 - beta1!) * gradient;
+      v!.data[i] = beta2! * v!.data[i]! + (1 - beta2!) * gradient ** 2;
+      const rate = learningRate! / (1 - beta1! ** step!);
+      const denominator = Math.sqrt(v!.data[i]!) / Math.sqrt(1 - beta2! ** step!) + eps!;
+      p!.magnitude[i] = Math.abs(p!.data[i]!) + (rate * m!.magnitude[i]!) / denominator;
+      p!.data[i] = p!.data[i]! * (1 - learningRate! * weightDecay!) - (rate * m!.data[i]!) / denominator;
+    }
+    if (low) {
+      low.data.set(p!.data);
+      low.magnitude = p!.magnitude;
+    }
+  },
+  roundings: { f32: 8 },
+  gradient: 'not differentiable',
+  cases: [
+    { name: '9×31', kind: 'odd', tensors: tensors([9, 31]), attributes: settings },
+    { name: 'first step', tensors: tensors([77]), attributes: { ...settings, step: 1 } },
+    { name: 'late step', tensors: tensors([77]), attributes: { ...settings, step: 1_000_000 } },
+    { name: 'a factor for the gradient', tensors: tensors([131], { gradientFactor: factor }), attributes: settings },
+    { name: 'a bf16 copy', tensors: tensors([131], { low: output('bf16', [131]) }), attributes: settings },
+    {
+      name: 'both, over several tasks',
+      tensors: tensors([70_003], { gradientFactor: factor, low: output('bf16', [70_003]) }),
+      attributes: settings,
+    },
+    {
+      name: 'rows of larger tensors',
+      tensors: tensors([3, 21], { p: inout('f32', [3, 21], normal(1), { view: 'first' }) }),
+      attributes: settings,
+    },
+    { name: 'nothing', kind: 'empty', tensors: tensors([0]), attributes: settings },
+    { name: 'one element', kind: 'one', tensors: tensors([1], { low: output('bf16', [1]) }), attributes: settings },
+  ],
+  bad: [
+    {
+      name: 'a moment of another size',
+      tensors: { ...tensors([12]), m: inout('f32', [11], normal(3)) },
+      attributes: settings,
+      message: "adamw: Expected 'm' to have 12 elements but received [11]",
+    },
+    {
+      name: 'step 0',
+      tensors: tensors([12]),
+      attributes: { ...settings, step: 0 },
+      message: "adamw: Expected 'step' to be a whole number from 1 on but received 0",
+    },
+    {
+      name: 'beta2 = 1',
+      tensors: tensors([12]),
+      attributes: { ...settings, beta2: 1 },
+      message: "adamw: Expected 'beta2' to be in [0, 1) but received 1",
+    },
+  ],
+};
