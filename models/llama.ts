@@ -34,16 +34,22 @@ export function llamaConfig(source: Record<string, unknown>): LlamaConfig {
   const whole = (key: string, fallback?: number): number => {
     const value = source[key] ?? fallback;
     if (!Number.isInteger(value) || (value as number) < 1)
-      throw new UserError(`Expected '${key}' in the model's config to be a positive whole number but received ${JSON.stringify(source[key])}`);
+      throw new UserError(
+        `Expected '${key}' in the model's config to be a positive whole number but received ${JSON.stringify(source[key])}`,
+      );
     return value as number;
   };
   const hiddenSize = whole('hidden_size');
   const numHeads = whole('num_attention_heads');
   const numKvHeads = whole('num_key_value_heads', numHeads);
   if (numHeads % numKvHeads !== 0)
-    throw new UserError(`Expected 'num_attention_heads' to be a multiple of 'num_key_value_heads' but received ${numHeads} and ${numKvHeads}`);
+    throw new UserError(
+      `Expected 'num_attention_heads' to be a multiple of 'num_key_value_heads' but received ${numHeads} and ${numKvHeads}`,
+    );
   if ((source.hidden_act ?? 'silu') !== 'silu')
-    throw new UserError(`Expected 'hidden_act' to be 'silu' but the model's config has ${JSON.stringify(source.hidden_act)}`);
+    throw new UserError(
+      `Expected 'hidden_act' to be 'silu' but the model's config has ${JSON.stringify(source.hidden_act)}`,
+    );
   const headDim = whole('head_dim', Math.floor(hiddenSize / numHeads));
   const eos = source.eos_token_id;
   return {
@@ -134,7 +140,12 @@ export class Llama implements CausalLM {
     const prefix = `model.layers.${index}`;
     const linear = (name: string): Linear => {
       const path = `${prefix}.${name}`;
-      const module = new Linear(path, this.linears.size, this.#weight(`${path}.weight`), this.weights.get(`${path}.bias`) ?? null);
+      const module = new Linear(
+        path,
+        this.linears.size,
+        this.#weight(`${path}.weight`),
+        this.weights.get(`${path}.bias`) ?? null,
+      );
       this.linears.set(path, module);
       return module;
     };
@@ -166,8 +177,9 @@ export class Llama implements CausalLM {
       const checkpointing = context.kind === 'packed' && context.training?.activationCheckpointing === true;
       let hidden_TE = embedding(this.#weight('model.embed_tokens.weight'), context.tokens);
       for (const layer of this.#layers) {
-        const run = (input: Tensor): Tensor => scope(() => this.#forwardLayer(layer, input, table, context));
-        const next = checkpointing ? checkpoint(run, hidden_TE) : run(hidden_TE);
+        const run = (input: Tensor, angles: Tensor): Tensor =>
+          scope(() => this.#forwardLayer(layer, input, angles, context));
+        const next = checkpointing ? checkpoint(run, hidden_TE, table) : run(hidden_TE, table);
         hidden_TE.dispose();
         hidden_TE = next;
       }
