@@ -42,7 +42,8 @@ export class Linear {
     if (!this.adapter) return y;
     const { a, b, scale, dropout, seed } = this.adapter;
     const training = context.kind === 'packed' ? context.training : undefined;
-    const mask = training && dropout > 0 ? { p: dropout, seed, purpose: dropoutPurpose(this.#number), step: training.step } : null;
+    const mask =
+      training && dropout > 0 ? { p: dropout, seed, purpose: dropoutPurpose(this.#number), step: training.step } : null;
     return lora(y, x, a, b, scale, mask);
   }
 }

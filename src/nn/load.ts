@@ -44,7 +44,10 @@ async function loadWeights(
   const entries = files.weights.entries();
   for (const [name, shape] of shapes) {
     const entry = entries.get(name);
-    if (!entry) throw new UserError(`${files.path}: weight '${name}' is missing; the download may be incomplete, fetch the model again`);
+    if (!entry)
+      throw new UserError(
+        `${files.path}: weight '${name}' is missing; the download may be incomplete, fetch the model again`,
+      );
     if (entry.shape.join() !== shape.join())
       throw new UserError(
         `${files.path}: Expected weight '${name}' to have shape [${shape.join(', ')}] by the config but the file has [${entry.shape.join(', ')}]`,

@@ -18,7 +18,10 @@ type Settings = Record<string, unknown>;
  * @throws UserError for a rope type nobody here knows.
  */
 export function ropeOf(config: Settings, headDim: number): Rope {
-  const settings: Settings = { ...((config.rope_scaling as Settings | null) ?? {}), ...((config.rope_parameters as Settings | null) ?? {}) };
+  const settings: Settings = {
+    ...((config.rope_scaling as Settings | null) ?? {}),
+    ...((config.rope_parameters as Settings | null) ?? {}),
+  };
   const type = String(settings.rope_type ?? settings.type ?? 'default');
   const theta = number(settings.rope_theta ?? config.rope_theta, 10000);
   const partial = number(settings.partial_rotary_factor ?? config.partial_rotary_factor, 1);
@@ -33,16 +36,21 @@ export function ropeOf(config: Settings, headDim: number): Rope {
   };
   const variant = variants[type];
   if (!variant)
-    throw new UserError(`Expected a rope type of ${Object.keys(variants).join(', ')} but the model's config has '${type}'`);
+    throw new UserError(
+      `Expected a rope type of ${Object.keys(variants).join(', ')} but the model's config has '${type}'`,
+    );
   const { frequencies, attentionFactor } = variant();
   return { inverseFrequencies: Float32Array.from(frequencies), attentionFactor: attentionFactor ?? 1 };
 }
 
 // Long wavelengths are slowed by the factor, short ones kept, those between blended.
 function llama3(base: Float64Array, settings: Settings): Float64Array {
-  const [factor, low, high, original] = ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'].map((key) =>
-    required(settings, key, 'llama3'),
-  ) as [number, number, number, number];
+  const [factor, low, high, original] = [
+    'factor',
+    'low_freq_factor',
+    'high_freq_factor',
+    'original_max_position_embeddings',
+  ].map((key) => required(settings, key, 'llama3')) as [number, number, number, number];
   return base.map((frequency) => {
     const turns = (original * frequency) / (2 * Math.PI);
     if (turns < low) return frequency / factor;
@@ -59,7 +67,8 @@ function yarn(base: Float64Array, settings: Settings, theta: number, dimensions:
   const [mscale, mscaleAll] = [number(settings.mscale, 0), number(settings.mscale_all_dim, 0)];
   const ownFactor = mscale && mscaleAll ? magnitude(mscale) / magnitude(mscaleAll) : magnitude(1);
   // The dimension whose wave turns `turns` times over the original context.
-  const dimension = (turns: number): number => (dimensions * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const dimension = (turns: number): number =>
+    (dimensions * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   let low = dimension(number(settings.beta_fast, 32));
   let high = dimension(number(settings.beta_slow, 1));
   if (settings.truncate !== false) [low, high] = [Math.floor(low), Math.ceil(high)];
@@ -79,6 +88,7 @@ function number(value: unknown, fallback: number): number {
 
 function required(settings: Settings, key: string, type: string): number {
   const value = settings[key];
-  if (typeof value !== 'number') throw new UserError(`Expected '${key}' in the rope settings of a model with rope type '${type}'`);
+  if (typeof value !== 'number')
+    throw new UserError(`Expected '${key}' in the rope settings of a model with rope type '${type}'`);
   return value;
 }

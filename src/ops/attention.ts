@@ -47,7 +47,14 @@ export interface PagedBatch {
 }
 
 /** Writes k and v [T, G, D] to their slots, then attends from q [T, H, D] to all keys of each sequence. Not differentiable. */
-export function pagedAttention(q: Tensor, k: Tensor, v: Tensor, layer: KvLayer, batch: PagedBatch, options: AttentionOptions): Tensor {
+export function pagedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  layer: KvLayer,
+  batch: PagedBatch,
+  options: AttentionOptions,
+): Tensor {
   const output = Tensor.empty(q.device, q.shape, q.dtype);
   launch('kv_write', [k, v, batch.slots, layer.key, layer.value]);
   launch(

@@ -1,5 +1,5 @@
 import { launch } from '../tensor/launch.js';
-import { record, currentTape } from '../tensor/tape.js';
+import { currentTape, record } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /**
@@ -28,13 +28,24 @@ export function crossEntropy(hidden: Tensor, outputWeight: Tensor, targets: Tens
  * log p(target[t]) under softmax(hidden · outputWeightᵀ), for any loss built on it: f32 [T], 0 where the target is −1. The
  * backward pass computes the logits again, tile by tile. Also returns the log-sum-exp of each row's logits, f32 [T].
  */
-export function tokenLogprobs(hidden: Tensor, outputWeight: Tensor, targets: Tensor): { logprobs: Tensor; lse: Tensor } {
+export function tokenLogprobs(
+  hidden: Tensor,
+  outputWeight: Tensor,
+  targets: Tensor,
+): { logprobs: Tensor; lse: Tensor } {
   const logprobs = Tensor.empty(hidden.device, [hidden.shape[0]!], 'f32');
   const lse = logprobs.like();
   launch('token_logprobs', [hidden, outputWeight, targets, logprobs, lse]);
   record('tokenLogprobs', [hidden, outputWeight], [logprobs], [hidden, outputWeight, targets, lse], (context) => {
     const dHidden = hidden.like();
-    const inputs = [context.saved(0), context.saved(1), context.saved(2), context.saved(3), context.gradient(), dHidden];
+    const inputs = [
+      context.saved(0),
+      context.saved(1),
+      context.saved(2),
+      context.saved(3),
+      context.gradient(),
+      dHidden,
+    ];
     if (context.needs(1)) {
       context.into(1, (target, accumulate) => {
         if (!accumulate) launch('fill', [target], [0]);

@@ -35,7 +35,12 @@ export function lora(base: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: numbe
   launch('matmul', [inner, bLow, y], [0, 1, 1, scale]);
   record('lora', [base, x, a, b], [y], [x, aLow, bLow, inner], (context) => {
     const dy = context.gradient();
-    const [savedX, savedA, savedB, savedInner] = [0, 1, 2, 3].map((index) => context.saved(index)) as [Tensor, Tensor, Tensor, Tensor];
+    const [savedX, savedA, savedB, savedInner] = [0, 1, 2, 3].map((index) => context.saved(index)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     const dInner = savedInner.like();
     launch('matmul', [dy, savedB, dInner], [0, 0, 0, scale]);
     context.into(3, (dB, accumulate) => launch('matmul', [dy, savedInner, dB], [1, 0, Number(accumulate), scale]));

@@ -9,7 +9,9 @@ export function linear(x: Tensor, weight: Tensor, dtype = x.dtype): Tensor {
   record('linear', [x, weight], [y], [x, weight], (context) => {
     const dy = context.gradient();
     context.into(0, (dx, accumulate) => launch('matmul', [dy, context.saved(1), dx], [0, 0, Number(accumulate), 1]));
-    context.into(1, (dWeight, accumulate) => launch('matmul', [dy, context.saved(0), dWeight], [1, 0, Number(accumulate), 1]));
+    context.into(1, (dWeight, accumulate) =>
+      launch('matmul', [dy, context.saved(0), dWeight], [1, 0, Number(accumulate), 1]),
+    );
   });
   return y;
 }

@@ -3,4 +3,4 @@
  * `layer` separates the modules of one model. The sampling kernel has a purpose of its own (kernels/sampling).
  */
 export const dropoutPurpose = (module: number): number => 1024 + module;
-export const initialisationPurpose = (module: number): number => 1 << 20 | module;
+export const initialisationPurpose = (module: number): number => (1 << 20) | module;

@@ -43,7 +43,8 @@ export class Device {
       throw new Error(
         `Device '${name}' is not available: this build has no CUDA back end; use --device cpu, or see \`compress-distill doctor\``,
       );
-    if (name !== 'cpu' && name !== 'cpu-chaos') throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
+    if (name !== 'cpu' && name !== 'cpu-chaos')
+      throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
     const threads = options.threads ?? availableParallelism();
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
       throw new Error(`Expected 'threads' to be a whole number from 1 to 1024 but received ${threads}`);

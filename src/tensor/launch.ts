@@ -9,7 +9,9 @@ interface Launchable {
 }
 
 const operations = new Map<OpName, Launchable>(
-  native.listOps().map((op, number) => [op.name, { number, writes: op.tensors.map((tensor) => tensor.access !== 'in') }]),
+  native
+    .listOps()
+    .map((op, number) => [op.name, { number, writes: op.tensors.map((tensor) => tensor.access !== 'in') }]),
 );
 
 const debug = process.env.COMPRESS_DISTILL_DEBUG === '1';
@@ -34,7 +36,8 @@ export function launch(name: OpName, tensors: readonly (Tensor | null)[], attrib
       buffer[at++] = -1;
       continue;
     }
-    if (tensor.device !== device) throw new Error(`${name}: Expected all tensors on ${device.name} but received ${tensor} of another device`);
+    if (tensor.device !== device)
+      throw new Error(`${name}: Expected all tensors on ${device.name} but received ${tensor} of another device`);
     const shape = tensor.shape;
     buffer[at++] = tensor.handle;
     buffer[at++] = dtypeNumber[tensor.dtype];

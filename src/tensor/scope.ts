@@ -57,5 +57,6 @@ function collect(value: unknown, into: Set<unknown>): void {
   if (value === null || typeof value !== 'object' || into.has(value)) return;
   into.add(value);
   if (Array.isArray(value)) for (const item of value) collect(item, into);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) collect(item, into);
 }

@@ -75,7 +75,13 @@ export class Tape {
     return tensor.requiresGrad || this.#tracked.has(tensor.id);
   }
 
-  push(name: string, inputs: readonly Tensor[], outputs: readonly Tensor[], saved: readonly Tensor[], backward: Node['backward']): void {
+  push(
+    name: string,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    saved: readonly Tensor[],
+    backward: Node['backward'],
+  ): void {
     for (const output of outputs) this.#tracked.add(output.id);
     this.#nodes.push({
       name,
@@ -92,8 +98,10 @@ export class Tape {
    * @returns the gradient of each watched tensor asked for in `of` (null where nothing flowed), owned by the caller.
    */
   backward(output: Tensor, gradient?: Tensor, of: readonly Tensor[] = []): (Tensor | null)[] {
-    if (!this.#tracked.has(output.id)) throw new Error(`Expected an output of this tape but received ${output}, which depends on no parameter`);
-    if (!gradient && output.size !== 1) throw new Error(`Expected a loss of one element but received ${output}; pass its gradient`);
+    if (!this.#tracked.has(output.id))
+      throw new Error(`Expected an output of this tape but received ${output}, which depends on no parameter`);
+    if (!gradient && output.size !== 1)
+      throw new Error(`Expected a loss of one element but received ${output}; pass its gradient`);
     const gradients = new Map<number, Flow>();
     active.push(null);
     try {
@@ -132,13 +140,17 @@ export class Tape {
       const input = node.inputs[index]!;
       return input.parameter !== null || this.#tracked.has(input.id);
     };
-    const device = (node.saved[0]?.tensor ?? gradients.get(node.outputs.find((output) => gradients.has(output.id))!.id)!.tensor).device;
+    const device = (
+      node.saved[0]?.tensor ?? gradients.get(node.outputs.find((output) => gradients.has(output.id))!.id)!.tensor
+    ).device;
     const into: BackwardContext['into'] = (index, write) => {
       if (!needs(index)) return;
       const input = node.inputs[index]!;
       const held = input.parameter ? input.parameter.grad : (gradients.get(input.id)?.tensor ?? null);
       const writable = held && (input.parameter || !gradients.get(input.id)!.shared);
-      const target = writable ? held : withoutScope(() => Tensor.empty(device, input.shape, input.parameter ? 'f32' : input.dtype));
+      const target = writable
+        ? held
+        : withoutScope(() => Tensor.empty(device, input.shape, input.parameter ? 'f32' : input.dtype));
       if (held && !writable) {
         launch('copy', [held, target]);
         held.dispose();
@@ -167,7 +179,9 @@ export class Tape {
       saved: (index) => {
         const { tensor, version } = node.saved[index]!;
         if (tensor.version !== version)
-          throw new Error(`${node.name}: ${tensor} was changed in place after the forward pass; its backward pass needs it as it was`);
+          throw new Error(
+            `${node.name}: ${tensor} was changed in place after the forward pass; its backward pass needs it as it was`,
+          );
         return tensor;
       },
       add,
@@ -214,6 +228,6 @@ export function withoutTape<R>(fn: () => R): R {
   }
 }
 
-function valueOf(tensor: Tensor): Value {
+function valueFrom(tensor: Tensor): Value {
   return { id: tensor.id, shape: tensor.shape, dtype: tensor.dtype, parameter: tensor.requiresGrad ? tensor : null };
 }

@@ -59,7 +59,14 @@ export class Tensor {
   readonly #storage: Storage;
   #disposed = false;
 
-  private constructor(storage: Storage, shape: readonly number[], dtype: DType, offset: number, rowStride: number, id: number) {
+  private constructor(
+    storage: Storage,
+    shape: readonly number[],
+    dtype: DType,
+    offset: number,
+    rowStride: number,
+    id: number,
+  ) {
     this.#storage = storage;
     this.shape = shape;
     this.dtype = dtype;
@@ -140,7 +147,8 @@ export class Tensor {
       throw new Error(`Expected ${this.size} elements for ${this} but received ${data.length}`);
     const natural = this.dtype === 'bf16' ? 'f32' : this.dtype;
     const array = Array.isArray(data) ? fromNumbers(data as readonly number[], natural) : (data as TensorData);
-    if (naturalDType(array) !== natural) throw new Error(`Expected ${natural} data for ${this} but received ${naturalDType(array)}`);
+    if (naturalDType(array) !== natural)
+      throw new Error(`Expected ${natural} data for ${this} but received ${naturalDType(array)}`);
     if (this.dtype === 'bf16' || !this.contiguous) {
       using staged = Tensor.from(this.device, array, this.shape);
       launch('copy', [staged, this]);
@@ -191,7 +199,9 @@ export class Tensor {
     const last = rank - 1;
     if (axis !== 0 && axis !== last) throw new Error(`Expected 'axis' to be 0 or ${last} but received ${axis}`);
     if (!(start >= 0 && length >= 0 && start + length <= this.shape[axis]!))
-      throw new Error(`Expected a range within the ${this.shape[axis]} indices of axis ${axis} but received ${start}+${length}`);
+      throw new Error(
+        `Expected a range within the ${this.shape[axis]} indices of axis ${axis} but received ${start}+${length}`,
+      );
     const shape = this.shape.map((size, index) => (index === axis ? length : size));
     const step = axis === last ? 1 : elements(this.shape.slice(1, -1)) * this.rowStride;
     return this.#view(shape, this.offset + start * step, this.rowStride);
@@ -200,7 +210,8 @@ export class Tensor {
   /** A view with another shape of as many elements. Of a tensor narrowed along its last dimension only the others may change. */
   reshape(shape: readonly number[]): Tensor {
     checkShape(shape);
-    if (elements(shape) !== this.size) throw new Error(`Expected a shape of ${this.size} elements but received [${shape.join(', ')}]`);
+    if (elements(shape) !== this.size)
+      throw new Error(`Expected a shape of ${this.size} elements but received [${shape.join(', ')}]`);
     if (this.contiguous) return this.#view(shape, this.offset, shape.at(-1) ?? 1);
     if (shape.at(-1) !== this.shape.at(-1))
       throw new Error(`Expected the last dimension of narrowed ${this} to stay but received [${shape.join(', ')}]`);

@@ -16,7 +16,9 @@ async function runRanks(size: number, settings: (rank: number) => Record<string,
   const group = `test-${process.pid}-${groups++}`;
   const reports = await Promise.all(
     Array.from({ length: size }, async (_, rank) => {
-      const worker = new Worker(workerFile('test/distributed/rank'), { workerData: { group, rank, size, ...settings(rank) } });
+      const worker = new Worker(workerFile('test/distributed/rank'), {
+        workerData: { group, rank, size, ...settings(rank) },
+      });
       const [report] = (await once(worker, 'message')) as [Report];
       await once(worker, 'exit');
       return report;
@@ -31,7 +33,8 @@ describe('all-reduce between worker threads', () => {
     const expected = Array.from({ length: 20 }, (_, round) =>
       Array.from({ length: 1001 }, (_, index) => {
         let total = 0;
-        for (let rank = 0; rank < size; rank += 1) total = Math.fround(total + Math.fround((rank + 1) * 0.1 + index + round));
+        for (let rank = 0; rank < size; rank += 1)
+          total = Math.fround(total + Math.fround((rank + 1) * 0.1 + index + round));
         return total;
       }),
     );

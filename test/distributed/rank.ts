@@ -11,7 +11,10 @@ try {
   const results: number[][] = [];
   for (let round = 0; round < rounds!; round += 1) {
     if (round === leaveAfter) break;
-    using x = Tensor.from(device, Float32Array.from({ length: length! }, (_, index) => Math.fround((rank! + 1) * 0.1 + index + round)));
+    using x = Tensor.from(
+      device,
+      Float32Array.from({ length: length! }, (_, index) => Math.fround((rank! + 1) * 0.1 + index + round)),
+    );
     communicator.allReduce(x);
     results.push([...(await x.readFloats())]);
   }

@@ -21,7 +21,8 @@ describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
     owned.push(tensor);
     return tensor;
   };
-  const wave = (length: number, phase: number): number[] => Array.from({ length }, (_, index) => Math.sin(index * 1.7 + phase));
+  const wave = (length: number, phase: number): number[] =>
+    Array.from({ length }, (_, index) => Math.sin(index * 1.7 + phase));
 
   beforeEach(() => {
     device = Device.open(name, { threads: 2 });

@@ -40,7 +40,11 @@ describe.each(['cpu', 'cpu-chaos'])('tensors on %s', (name) => {
   });
 
   it('narrows along the first and the last dimension', async () => {
-    using x = Tensor.from(device, Float32Array.from({ length: 12 }, (_, index) => index), [3, 4]);
+    using x = Tensor.from(
+      device,
+      Float32Array.from({ length: 12 }, (_, index) => index),
+      [3, 4],
+    );
     using rows = x.narrow(0, 1, 2);
     using columns = rows.narrow(1, 1, 2);
     expect([...(await rows.read())]).toEqual([4, 5, 6, 7, 8, 9, 10, 11]);
@@ -73,7 +77,9 @@ describe.each(['cpu', 'cpu-chaos'])('tensors on %s', (name) => {
     using x = Tensor.zeros(device, [2, 3]);
     using wrong = Tensor.zeros(device, [3, 2]);
     expect(() => launch('scale', [gone, x], [1])).toThrow(/was disposed/);
-    expect(() => launch('scale', [x, wrong], [1])).toThrow(/Expected 'y' to have the shape of 'x', \[2, 3\] but received \[3, 2\]/);
+    expect(() => launch('scale', [x, wrong], [1])).toThrow(
+      /Expected 'y' to have the shape of 'x', \[2, 3\] but received \[3, 2\]/,
+    );
     const other = Device.open('cpu');
     using foreign = Tensor.zeros(other, [2, 3]);
     expect(() => launch('scale', [x, foreign], [1])).toThrow(/another device/);
