@@ -85,8 +85,8 @@ export class Tape {
     for (const output of outputs) this.#tracked.add(output.id);
     this.#nodes.push({
       name,
-      inputs: inputs.map(valueOf),
-      outputs: outputs.map(valueOf),
+      inputs: inputs.map(valueFrom),
+      outputs: outputs.map(valueFrom),
       saved: saved.map((tensor) => ({ tensor: withoutScope(() => tensor.alias()), version: tensor.version })),
       backward,
     });
