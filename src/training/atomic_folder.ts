@@ -67,3 +67,27 @@ async function syncPath(path: string): Promise<void> {
     await handle.close();
   }
 }
+
+/**
+ * Calls `write` with a temporary folder and moves the files in it into the existing or new `folder`, over those of the same
+ * name, once all have reached the disk; `last` goes last, so that where it stands the others do.
+ */
+export async function writeFiles(
+  folder: string,
+  last: string,
+  write: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const target = resolve(folder);
+  await mkdir(target, { recursive: true });
+  const temporary = await mkdtemp(join(target, '.files.tmp-'));
+  try {
+    await write(temporary);
+    await syncTree(temporary);
+    await rm(join(target, last), { force: true });
+    const names = (await readdir(temporary)).filter((name) => name !== last);
+    for (const name of [...names, last]) await rename(join(temporary, name), join(target, name));
+    await syncPath(target);
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}

@@ -79,7 +79,7 @@ export const trainSchema = z
     betas: z.tuple([probability, probability]).default([0.9, 0.999]),
     /** ε of AdamW. Default: 1e-8 (transformers). */
     eps: z.number().positive().default(1e-8),
-    /** Decoupled weight decay. Default: 0 (transformers). */
+    /** Decoupled weight decay, of every parameter. Default: 0 (transformers). */
     weightDecay: z.number().min(0).default(0),
     /** Gradients are scaled down to this norm; 0 turns clipping off. Default: 1.0 (transformers). */
     maxGradNorm: z.number().min(0).default(1),

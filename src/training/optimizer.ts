@@ -12,7 +12,7 @@ export interface AdamWOptions {
   readonly bits: 32 | 8;
   readonly betas: readonly [number, number];
   readonly eps: number;
-  /** Decoupled; applies to every parameter. */
+  /** Decoupled; of every parameter, as in torch. */
   readonly weightDecay: number;
 }
 
@@ -57,19 +57,19 @@ export class AdamW {
     }
   }
 
-  /** Everything that a checkpoint must hold to go on exactly: per parameter `NAME.master` (where it is not the weight) and `NAME.<moment>`. */
+  /** Everything that a checkpoint must hold to go on exactly: per parameter `NAME.master` and `NAME.<moment>`. */
   state(): Map<string, Tensor> {
     const state = new Map<string, Tensor>();
-    for (const [name, { master, low, moments }] of this.#slots) {
-      if (low !== null) state.set(`${name}.master`, master);
+    for (const [name, { master, moments }] of this.#slots) {
+      state.set(`${name}.master`, master);
       for (const [moment, tensor] of Object.entries(moments)) state.set(`${name}.${moment}`, tensor);
     }
     return state;
   }
 
-  /** The f32 weights, flat, by parameter name. */
-  masters(): Map<string, Tensor> {
-    return new Map([...this.#slots].map(([name, slot]) => [name, slot.master]));
+  /** To be called after the tensors of {@link state} were written: bf16 weights follow their masters. */
+  restored(): void {
+    for (const { master, low } of this.#slots.values()) if (low !== null) launch('copy', [master, low]);
   }
 
   dispose(): void {

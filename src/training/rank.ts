@@ -1,0 +1,93 @@
+// One rank of a training run: its own device, model, optimizer and share of every window.
+
+import { Communicator } from '../distributed/communicator.js';
+import { type LoadedModel, loadModel } from '../nn/load.js';
+import { Device } from '../tensor/device.js';
+import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
+import type { TrainConfig } from './config.js';
+import { adapterTensors, attachLora } from './lora_modules.js';
+import type { StepMetrics } from './metrics.js';
+import { AdamW, type Parameters } from './optimizer.js';
+import type { TrainingDocument } from './packing.js';
+import { TrainingPlan } from './plan.js';
+import { createSchedule } from './schedule.js';
+import { DivergenceError, Trainer } from './trainer.js';
+
+/** What a rank needs to know; can be sent to another thread. */
+export interface RankSetup {
+  readonly config: TrainConfig;
+  readonly documents: readonly TrainingDocument[];
+  readonly rank: number;
+  readonly ranks: number;
+  /** Name of the group that the ranks meet in. */
+  readonly group: string;
+  readonly threads: number;
+  readonly checkpoint: Checkpoint | null;
+}
+
+/** What the rank that leads does beside training; the others pass nothing. */
+export interface RankDuties {
+  stopRequested(): boolean;
+  /** Before the first step. */
+  started(plan: TrainingPlan, trainableParameters: number): Promise<void>;
+  stepDone(metrics: StepMetrics): Promise<void>;
+  /** Asked after every step: whether a checkpoint is due. */
+  checkpointDue(step: number): boolean;
+  save(step: number, optimizer: AdamW): Promise<void>;
+  finished(loaded: LoadedModel): Promise<void>;
+}
+
+/**
+ * Trains to the end, or until some rank asks to stop.
+ * @returns whether the run was finished
+ * @throws {DivergenceError} when loss or gradients are not finite; the state before that step has been saved
+ */
+export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
+  const { config, documents, rank, ranks, group, threads, checkpoint } = setup;
+  const device = Device.open(config.device, { threads });
+  try {
+    const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
+    const loaded = await loadModel(config.model, { device, dtype: config.dtype });
+    const { model } = loaded;
+    if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
+    const parameters: Parameters = config.method === 'lora' ? adapterTensors(model) : model.weights;
+    let trainable = 0;
+    for (const parameter of parameters.values()) {
+      parameter.requiresGrad = true;
+      trainable += parameter.size;
+    }
+    const optimizer = new AdamW(parameters, { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 });
+    if (checkpoint) {
+      await restoreCheckpoint(checkpoint, optimizer.state());
+      optimizer.restored();
+      model.weightsChanged();
+    }
+    const plan = new TrainingPlan(documents, config);
+    const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
+    const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, communicator });
+    await duties?.started(plan, trainable);
+
+    let saved = checkpoint?.step ?? 0;
+    for (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {
+      try {
+        const stop = duties?.stopRequested() ?? false;
+        const { metrics, stopRequested } = await trainer.step(step, window, documents, firstMicroBatch, stop);
+        await duties?.stepDone(metrics);
+        const last = step === plan.totalSteps;
+        if (duties && (stopRequested || duties.checkpointDue(step)) && !last) {
+          await duties.save(step, optimizer);
+          saved = step;
+        }
+        if (stopRequested && !last) return false;
+      } catch (error) {
+        // The update of this step was not made, so the state is that of the step before.
+        if (error instanceof DivergenceError && duties && step - 1 > saved) await duties.save(step - 1, optimizer);
+        throw error;
+      }
+    }
+    await duties?.finished(loaded);
+    return true;
+  } finally {
+    await device.close();
+  }
+}

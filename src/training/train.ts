@@ -1,0 +1,249 @@
+// A training run from settings to files: `train()`.
+
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { UserError } from '../errors.js';
+import type { LoadedModel } from '../nn/load.js';
+import { type ModelFiles, resolveModel } from '../weights/model_files.js';
+import { type Checkpoint, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
+import type { TrainConfig } from './config.js';
+import { trainDataParallel } from './data_parallel.js';
+import { type Dataset, type DatasetReport, loadDataset } from './dataset.js';
+import { exportAdapter, exportModel } from './export.js';
+import { MetricsLog, readMetrics, type StepMetrics } from './metrics.js';
+import type { AdamW } from './optimizer.js';
+import type { TrainingPlan } from './plan.js';
+import type { RankDuties } from './rank.js';
+import { DivergenceError } from './trainer.js';
+
+/** What is known before the first step. */
+export interface TrainStart {
+  readonly dataset: DatasetReport;
+  readonly totalSteps: number;
+  /** Steps that a checkpoint had done. */
+  readonly resumedStep: number;
+  readonly packs: number;
+  /** Tokens over the room in all packs, 0 … 1. */
+  readonly packingEfficiency: number;
+  readonly trainableParameters: number;
+}
+
+export interface TrainOptions {
+  /** Aborting saves a checkpoint after the step in progress, then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onStart?: ((start: TrainStart) => void) | undefined;
+  readonly onStep?: ((metrics: StepMetrics, totalSteps: number) => void) | undefined;
+}
+
+export interface TrainResult {
+  /** The folder with the weights. */
+  readonly output: string;
+  readonly steps: number;
+  /** Trained tokens over the whole run, every epoch counted. */
+  readonly trainedTokens: number;
+  /** Wall-clock seconds of the steps, those before a resumption included. */
+  readonly seconds: number;
+  /** Of the last step. */
+  readonly finalLoss: number;
+}
+
+const resultFile = 'training.json';
+
+/**
+ * Trains `config.model` on `config.data` and writes to `config.output`: a PEFT adapter or a whole model, metrics.jsonl, and
+ * training.json with the settings and what came of them. A checkpoint there is continued from, exactly; a finished run of
+ * the same settings, model and data is not repeated (unless `resume` is false).
+ *
+ * @throws {UserError} one line with the remedy: bad data, a model without tokenizer or chat template, a checkpoint of another
+ *   run, a full disk, a loss that is not finite (the last good state is then kept as a checkpoint)
+ */
+export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const files = await resolveModel(config.model);
+  files.weights.close();
+  const dataset = await loadConversations(config, files, signal);
+  const fingerprint = runFingerprint(config, files, dataset);
+  if (config.resume) {
+    const finished = await finishedRun(config.output, fingerprint);
+    if (finished) return finished;
+  }
+  const run = await Run.open(config, dataset, fingerprint, options);
+  const threads = config.threads ?? availableParallelism();
+  const setup = {
+    config,
+    documents: dataset.documents,
+    ranks: config.dataParallel,
+    threads: Math.max(1, Math.floor(threads / config.dataParallel)),
+    checkpoint: run.checkpoint,
+  };
+  try {
+    if (await trainDataParallel(setup, run)) return run.result!;
+  } catch (error) {
+    if (!(error instanceof DivergenceError)) throw error;
+    const kept = await latestCheckpoint(run.checkpoints);
+    throw new DivergenceError(
+      `${error.message}${kept ? `; the state after step ${kept.step} is kept in ${kept.path}` : ''}`,
+    );
+  }
+  signal?.throwIfAborted();
+  throw new Error('Expected the run to be finished or aborted');
+}
+
+function loadConversations(config: TrainConfig, files: ModelFiles, signal: AbortSignal | undefined): Promise<Dataset> {
+  const { tokenizer, chatTemplate: template } = files;
+  if (tokenizer === null || template === null) {
+    const missing = tokenizer === null ? 'tokenizer.json' : 'chat_template.jinja';
+    throw new UserError(
+      `${files.path}: Expected a model with tokenizer and chat template but there is no ${missing}; put one into the folder`,
+    );
+  }
+  const context = Number(files.config.max_position_embeddings ?? Number.POSITIVE_INFINITY);
+  const maxTokens = Math.min(config.sequenceLength, context);
+  return loadDataset(config.data, { tokenizer, template, maxTokens, overlong: config.overlong, signal });
+}
+
+/** Of everything that decides the weights; how and where the run runs does not. */
+function runFingerprint(config: TrainConfig, files: ModelFiles, dataset: Dataset): string {
+  const {
+    model: _m,
+    data: _d,
+    output: _o,
+    threads: _t,
+    checkpointEvery: _c,
+    keepLast: _k,
+    resume: _r,
+    ...rest
+  } = config;
+  const { device: _v, dataParallel: _p, activationCheckpointing: _a, ...settings } = rest;
+  return createHash('sha256')
+    .update(JSON.stringify({ settings, model: files.fingerprint, dataset: dataset.fingerprint }))
+    .digest('hex');
+}
+
+async function finishedRun(output: string, fingerprint: string): Promise<TrainResult | null> {
+  try {
+    const stored = JSON.parse(await readFile(join(output, resultFile), 'utf8')) as {
+      fingerprint: string;
+      result: TrainResult;
+    };
+    return stored.fingerprint === fingerprint ? { ...stored.result, output } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The duties of the leading rank: what is written, when, and who is told. */
+class Run implements RankDuties {
+  readonly checkpoint: Checkpoint | null;
+  readonly checkpoints: string;
+  result: TrainResult | null = null;
+  readonly #config: TrainConfig;
+  readonly #dataset: Dataset;
+  readonly #fingerprint: string;
+  readonly #options: TrainOptions;
+  readonly #log: MetricsLog;
+  #plan: TrainingPlan | null = null;
+  #begin = 0;
+  #trainableParameters = 0;
+
+  static async open(config: TrainConfig, dataset: Dataset, fingerprint: string, options: TrainOptions): Promise<Run> {
+    const checkpoints = join(config.output, 'checkpoints');
+    await mkdir(config.output, { recursive: true });
+    if (!config.resume) await rm(checkpoints, { recursive: true, force: true });
+    const checkpoint = await latestCheckpoint(checkpoints);
+    if (checkpoint && checkpoint.fingerprint !== fingerprint) {
+      throw new UserError(
+        `${checkpoint.path}: Expected a checkpoint of this run but it has other settings, model or data; choose another 'output', or set 'resume: false' to start over`,
+      );
+    }
+    await rm(join(config.output, resultFile), { force: true });
+    const log = await MetricsLog.open(join(config.output, 'metrics.jsonl'), checkpoint?.step ?? 0);
+    return new Run(config, dataset, fingerprint, options, log, checkpoint, checkpoints);
+  }
+
+  private constructor(
+    config: TrainConfig,
+    dataset: Dataset,
+    fingerprint: string,
+    options: TrainOptions,
+    log: MetricsLog,
+    checkpoint: Checkpoint | null,
+    checkpoints: string,
+  ) {
+    this.#config = config;
+    this.#dataset = dataset;
+    this.#fingerprint = fingerprint;
+    this.#options = options;
+    this.#log = log;
+    this.checkpoint = checkpoint;
+    this.checkpoints = checkpoints;
+  }
+
+  stopRequested(): boolean {
+    return this.#options.signal?.aborted ?? false;
+  }
+
+  async started(plan: TrainingPlan, trainableParameters: number): Promise<void> {
+    this.#plan = plan;
+    this.#trainableParameters = trainableParameters;
+    this.#options.onStart?.({
+      dataset: this.#dataset.report,
+      totalSteps: plan.totalSteps,
+      resumedStep: this.checkpoint?.step ?? 0,
+      packs: plan.packing.packs.length,
+      packingEfficiency: plan.packing.efficiency,
+      trainableParameters,
+    });
+    this.#begin = performance.now();
+  }
+
+  async stepDone(metrics: StepMetrics): Promise<void> {
+    await this.#log.append(metrics);
+    this.#options.onStep?.(metrics, this.#plan!.totalSteps);
+  }
+
+  checkpointDue(step: number): boolean {
+    const { checkpointEvery } = this.#config;
+    return checkpointEvery > 0 && step % checkpointEvery === 0;
+  }
+
+  async save(step: number, optimizer: AdamW): Promise<void> {
+    const checkpoint = { step, fingerprint: this.#fingerprint, seconds: this.#seconds() };
+    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), this.#config.keepLast);
+  }
+
+  async finished({ model, files }: LoadedModel): Promise<void> {
+    const { output, method } = this.#config;
+    const seconds = this.#seconds();
+    if (method === 'lora') await exportAdapter(output, model, files, this.#config);
+    else await exportModel(output, model, files);
+    const plan = this.#plan!;
+    const last = (await readMetrics(this.#log.file)).at(-1);
+    this.result = {
+      output,
+      steps: plan.totalSteps,
+      trainedTokens: plan.trainedTokens(),
+      seconds,
+      finalLoss: last?.loss ?? Number.NaN,
+    };
+    const summary = {
+      fingerprint: this.#fingerprint,
+      result: this.result,
+      dataset: this.#dataset.report,
+      packing: { packs: plan.packing.packs.length, efficiency: plan.packing.efficiency },
+      trainableParameters: this.#trainableParameters,
+      settings: this.#config,
+    };
+    const path = join(output, resultFile);
+    await writeFile(`${path}.tmp`, `${JSON.stringify(summary, null, 2)}\n`);
+    await rename(`${path}.tmp`, path);
+    await rm(this.checkpoints, { recursive: true, force: true });
+  }
+
+  #seconds(): number {
+    return (this.checkpoint?.seconds ?? 0) + (performance.now() - this.#begin) / 1000;
+  }
+}

@@ -1,0 +1,153 @@
+// One optimizer step: forward and backward over a window of micro-batches, reduction over ranks, clipping, update.
+
+import type { Communicator } from '../distributed/communicator.js';
+import { UserError } from '../errors.js';
+import type { CausalLM } from '../nn/model.js';
+import { crossEntropy } from '../ops/cross_entropy.js';
+import { launch } from '../tensor/launch.js';
+import { scope } from '../tensor/scope.js';
+import { Tape } from '../tensor/tape.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { StepMetrics } from './metrics.js';
+import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
+import { assembleBatch, type TrainingDocument, type Window } from './packing.js';
+import type { Schedule } from './schedule.js';
+
+export interface TrainerOptions {
+  readonly model: CausalLM;
+  /** What is trained; `requiresGrad` is set on these and on nothing else of the model. */
+  readonly parameters: Parameters;
+  readonly optimizer: AdamW;
+  readonly schedule: Schedule;
+  /** The peak rate, which the schedule scales. */
+  readonly learningRate: number;
+  /** Gradients are scaled down to this norm; 0: never. */
+  readonly maxGradNorm: number;
+  readonly activationCheckpointing: boolean;
+  /** Ranks that share each window; null: this one alone. */
+  readonly communicator: Communicator | null;
+}
+
+/** Loss or gradients that are not finite. The weights are still those of the step before. */
+export class DivergenceError extends UserError {}
+
+export interface StepResult {
+  readonly metrics: StepMetrics;
+  /** Some rank asked to stop after this step; all ranks hear of it in the same step. */
+  readonly stopRequested: boolean;
+}
+
+export class Trainer {
+  readonly #options: TrainerOptions;
+  #lastFinished = performance.now();
+
+  constructor(options: TrainerOptions) {
+    this.#options = options;
+    zeroGradients(options.parameters);
+  }
+
+  /**
+   * Trains on one window. Every rank calls it with the same window and takes its share of the micro-batches.
+   * @param step 1 for the first of the run
+   * @param firstMicroBatch micro-batches of the run before this window: they name the dropout masks, whatever rank runs them
+   * @throws {DivergenceError} before the update, on every rank, when the loss or a gradient is not finite
+   */
+  async step(
+    step: number,
+    window: Window,
+    documents: readonly TrainingDocument[],
+    firstMicroBatch: number,
+    stop = false,
+  ): Promise<StepResult> {
+    const { model, optimizer, parameters, schedule, communicator, maxGradNorm, activationCheckpointing } =
+      this.#options;
+    const learningRate = this.#options.learningRate * schedule.factor(step - 1);
+    if (window.trained === 0) throw new Error(`Expected step ${step} to have tokens to train but received none`);
+
+    // [loss, ranks that want to stop], summed over the ranks.
+    using summary = Tensor.from(model.device, [0, stop ? 1 : 0]);
+    for (const [index, microBatch] of window.microBatches.entries()) {
+      if (communicator && index % communicator.size !== communicator.rank) continue;
+      scope(() => {
+        const packed = microBatch.packs.flatMap((pack) => pack.documents.map((number) => documents[number]!));
+        const options = { trained: window.trained, number: firstMicroBatch + index, activationCheckpointing };
+        const total = summary.narrow(0, 0, 1);
+        launch('add', [total, addGradients(model, packed, options), total], [1]);
+      });
+    }
+    if (communicator) {
+      for (const parameter of parameters.values()) communicator.allReduce(parameter.grad!);
+      communicator.allReduce(summary);
+    }
+    const { norm, factor } = gradientNorm(parameters, maxGradNorm);
+    using _norm = norm;
+    using _factor = factor;
+    // The one wait of a step. What is not finite is found before it reaches the weights.
+    const [[loss = Number.NaN, stops = 0], [gradNorm = Number.NaN]] = await Promise.all([
+      summary.readFloats(),
+      norm.readFloats(),
+    ]);
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+      zeroGradients(parameters);
+      const what = Number.isFinite(loss) ? `Gradient norm is ${gradNorm}` : `Loss is ${loss}`;
+      throw new DivergenceError(
+        `${what} at step ${step}; lower 'learningRate' (${learningRate.toPrecision(3)} here) or look at the data of this step`,
+      );
+    }
+    optimizer.step(learningRate, step, factor);
+    model.weightsChanged();
+    zeroGradients(parameters);
+
+    const now = performance.now();
+    const seconds = (now - this.#lastFinished) / 1000;
+    this.#lastFinished = now;
+    return {
+      metrics: {
+        step,
+        loss,
+        learningRate,
+        gradNorm,
+        tokens: window.tokens,
+        trainedTokens: window.trained,
+        tokensPerSecond: window.tokens / seconds,
+      },
+      stopRequested: stops > 0,
+    };
+  }
+}
+
+export interface MicroBatchOptions {
+  /** Trained tokens of the whole window: losses and gradients are shares of the mean over them. */
+  readonly trained: number;
+  /** Micro-batches of the run before this one. */
+  readonly number: number;
+  readonly activationCheckpointing: boolean;
+}
+
+/**
+ * Packs documents into one forward and backward pass. Adds to `grad` of every parameter and returns the loss, f32 [1], which
+ * is the caller's to dispose.
+ */
+export function addGradients(
+  model: CausalLM,
+  documents: readonly Pick<TrainingDocument, 'tokens' | 'targets'>[],
+  options: MicroBatchOptions,
+): Tensor {
+  return scope(() => {
+    const batch = assembleBatch(documents);
+    const upload = (data: Int32Array) => Tensor.from(model.device, data);
+    const targets = upload(batch.targets);
+    const weights = Tensor.full(model.device, [batch.tokens.length], 1 / options.trained);
+    const context = {
+      kind: 'packed' as const,
+      tokens: upload(batch.tokens),
+      positions: upload(batch.positions),
+      cuSeqlens: upload(batch.cuSeqlens),
+      training: { step: options.number, activationCheckpointing: options.activationCheckpointing },
+    };
+    using tape = new Tape();
+    const loss = tape.run(() => crossEntropy(model.forward(context), model.outputWeight, targets, weights));
+    tape.backward(loss);
+    return loss;
+  });
+}

@@ -1,0 +1,105 @@
+// Tiny students and documents for the tests of training.
+import { type LoadedModel, loadModel } from '../../src/nn/load.js';
+import type { Device } from '../../src/tensor/device.js';
+import type { Tensor } from '../../src/tensor/tensor.js';
+import { createDocument } from '../../src/training/dataset.js';
+import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
+import { AdamW } from '../../src/training/optimizer.js';
+import type { TrainingDocument } from '../../src/training/packing.js';
+import { randomWord, uniform } from '../../src/training/philox.js';
+import { TrainingPlan } from '../../src/training/plan.js';
+import { createSchedule } from '../../src/training/schedule.js';
+import { Trainer, type TrainerOptions } from '../../src/training/trainer.js';
+import { type GoldenModel, modelFolder } from '../support/fixtures.js';
+
+export const allLinears = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
+
+/** Documents of 2 to 20 tokens below `vocabulary`; about half of their tokens are trained. */
+export function randomDocuments(count: number, vocabulary: number, seed = 1): TrainingDocument[] {
+  return Array.from({ length: count }, (_, index) => {
+    const length = 2 + (randomWord(seed, 1, index, 0) % 19);
+    const tokens = Array.from({ length }, (_, position) => randomWord(seed, 2, index, position) % vocabulary);
+    const labels = tokens.map((token, position) =>
+      position === 1 || randomWord(seed, 3, index, position) % 2 ? token : -1,
+    );
+    return createDocument(`document ${index}`, tokens, labels);
+  });
+}
+
+export interface Student extends LoadedModel {
+  parameters: ReadonlyMap<string, Tensor>;
+}
+
+/** A golden model, with every weight trainable, or with adapters of rank 4 whose B is not zero. */
+export async function openStudent(
+  device: Device,
+  name: GoldenModel,
+  method: 'full' | 'lora',
+  options: { dtype?: 'f32' | 'bf16'; dropout?: number } = {},
+): Promise<Student> {
+  const loaded = await loadModel(modelFolder(name), { device, dtype: options.dtype ?? 'f32' });
+  const { model } = loaded;
+  if (method === 'lora') {
+    attachLora(model, {
+      rank: 4,
+      alpha: 8,
+      dropout: options.dropout ?? 0,
+      targetModules: allLinears,
+      rsLora: false,
+      seed: 5,
+    });
+    let stream = 0;
+    for (const { adapter } of model.linears.values())
+      adapter?.b.write(uniform(9, 1, ++stream, adapter.b.size, -0.3, 0.3));
+  }
+  const parameters = method === 'lora' ? adapterTensors(model) : model.weights;
+  for (const parameter of parameters.values()) parameter.requiresGrad = true;
+  return { ...loaded, parameters };
+}
+
+export async function readAll(tensors: ReadonlyMap<string, Tensor | null>): Promise<Map<string, Float32Array>> {
+  const values = new Map<string, Float32Array>();
+  for (const [name, tensor] of tensors) values.set(name, await tensor!.readFloats());
+  return values;
+}
+
+export interface RunSettings {
+  microBatch: number;
+  gradientAccumulation: number;
+  sequenceLength: number;
+  epochs: number;
+  bits: 8 | 32;
+  learningRate: number;
+}
+
+/** Trains a student on documents with plain settings. @returns losses and gradient norms of the steps */
+export async function runSteps(
+  student: Student,
+  documents: readonly TrainingDocument[],
+  settings: Partial<RunSettings>,
+  overrides: Partial<TrainerOptions> = {},
+): Promise<{ losses: number[]; gradNorms: number[] }> {
+  const { bits, learningRate, ...shape } = {
+    ...{ microBatch: 1, gradientAccumulation: 8, sequenceLength: 64, epochs: 2, bits: 32 as const, learningRate: 1e-3 },
+    ...settings,
+  };
+  const plan = new TrainingPlan(documents, { ...shape, seed: 3 });
+  const optimizer = new AdamW(student.parameters, { bits, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 });
+  const trainer = new Trainer({
+    ...{ model: student.model, parameters: student.parameters, optimizer, learningRate, maxGradNorm: 1 },
+    ...{ schedule: createSchedule('cosine', plan.totalSteps, 0), activationCheckpointing: false, communicator: null },
+    ...overrides,
+  });
+  const losses: number[] = [];
+  const gradNorms: number[] = [];
+  try {
+    for (const { step, window, firstMicroBatch } of plan.stepsAfter(0)) {
+      const { metrics } = await trainer.step(step, window, documents, firstMicroBatch);
+      losses.push(metrics.loss);
+      gradNorms.push(metrics.gradNorm);
+    }
+  } finally {
+    optimizer.dispose();
+  }
+  return { losses, gradNorms };
+}

@@ -1,0 +1,179 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Communicator } from '../../src/distributed/communicator.js';
+import { Device } from '../../src/tensor/device.js';
+import { disposeGradients } from '../../src/training/optimizer.js';
+import type { TrainingDocument } from '../../src/training/packing.js';
+import { addGradients, DivergenceError } from '../../src/training/trainer.js';
+import { expectClose } from '../support/fixtures.js';
+import { openStudent, randomDocuments, readAll, runSteps, type Student } from './student.js';
+
+const vocabulary = 60;
+
+describe('training', () => {
+  let device: Device;
+  const students: Student[] = [];
+  beforeAll(() => {
+    device = Device.open('cpu', { threads: 2 });
+  });
+  afterEach(() => {
+    for (const { model } of students.splice(0)) model.dispose();
+    expect(device.statistics().liveTensors).toBe(0);
+  });
+  afterAll(() => device.close());
+
+  const open = async (
+    ...[name, method, options]: [...Parameters<typeof openStudent>] extends [unknown, ...infer R] ? R : never
+  ) => {
+    const student = await openStudent(device, name, method, options);
+    students.push(student);
+    return student;
+  };
+
+  /** Loss and gradients of windows given as micro-batches. */
+  async function gradientsOf(
+    student: Student,
+    microBatches: TrainingDocument[][],
+    checkpointing = false,
+    sameNumber = false,
+  ) {
+    const trained = microBatches.flat().reduce((sum, document) => sum + document.trained, 0);
+    let loss = 0;
+    for (const [index, documents] of microBatches.entries()) {
+      const options = { trained, number: sameNumber ? 0 : index, activationCheckpointing: checkpointing };
+      using share = addGradients(student.model, documents, options);
+      loss += (await share.readFloats())[0]!;
+    }
+    const gradients = await readAll(
+      new Map([...student.parameters].map(([name, parameter]) => [name, parameter.grad])),
+    );
+    disposeGradients(student.parameters);
+    return { loss, gradients };
+  }
+
+  function expectSame(actual: Map<string, Float32Array>, expected: Map<string, Float32Array>, tolerance: number): void {
+    expect([...actual.keys()]).toEqual([...expected.keys()]);
+    for (const [name, values] of expected) {
+      if (tolerance === 0)
+        expect(Buffer.from(actual.get(name)!.buffer).equals(Buffer.from(values.buffer)), name).toBe(true);
+      else expectClose(actual.get(name)!, values, tolerance, name);
+    }
+  }
+
+  describe.each(['full', 'lora'] as const)('%s', (method) => {
+    it.each(['tied', 'linear', 'bias'] as const)(
+      'packs documents of %s without changing loss or gradients',
+      async (name) => {
+        const student = await open(name, method);
+        const documents = randomDocuments(8, vocabulary);
+        const packed = await gradientsOf(student, [documents]);
+        const separate = await gradientsOf(
+          student,
+          documents.map((document) => [document]),
+        );
+        expect(packed.loss).toBeGreaterThan(1);
+        expect(Math.abs(packed.loss - separate.loss)).toBeLessThan(1e-6);
+        expectSame(packed.gradients, separate.gradients, 1e-6);
+        expect(Math.max(...[...packed.gradients.values()].map((values) => Math.max(...values)))).toBeGreaterThan(1e-3);
+      },
+    );
+
+    it('gives the same bits with activation checkpointing', async () => {
+      const student = await open('tied', method, { dropout: 0.3 });
+      const documents = randomDocuments(8, vocabulary);
+      const plain = await gradientsOf(student, [documents.slice(0, 5), documents.slice(5)]);
+      const recomputed = await gradientsOf(student, [documents.slice(0, 5), documents.slice(5)], true);
+      expect(recomputed.loss).toBe(plain.loss);
+      expectSame(recomputed.gradients, plain.gradients, 0);
+    });
+
+    it('takes the same steps whether a window is one micro-batch or eight', async () => {
+      const documents = randomDocuments(40, vocabulary);
+      const eight = await open('tied', method);
+      const one = await open('tied', method);
+      const narrow = await runSteps(eight, documents, { microBatch: 1, gradientAccumulation: 8, sequenceLength: 40 });
+      const wide = await runSteps(one, documents, { microBatch: 8, gradientAccumulation: 1, sequenceLength: 40 });
+      expect(narrow.losses.length).toBeGreaterThan(2);
+      expectClose(wide.losses, narrow.losses, 1e-6, 'losses');
+      expectClose(wide.gradNorms, narrow.gradNorms, 2e-6, 'gradient norms');
+    });
+  });
+
+  it('draws other dropout masks for other micro-batches', async () => {
+    const student = await open('tied', 'lora', { dropout: 0.5 });
+    const [document] = randomDocuments(1, vocabulary) as [TrainingDocument];
+    const halves = [[document], [document]];
+    const different = await gradientsOf(student, halves);
+    const same = await gradientsOf(student, halves, false, true);
+    expect(different.loss).not.toBe(same.loss);
+  });
+
+  it('learns a few documents by heart', async () => {
+    const documents = randomDocuments(3, vocabulary);
+    for (const [method, bits, learningRate] of [
+      ['full', 32, 1e-2],
+      ['lora', 32, 2e-2],
+      ['full', 8, 1e-2],
+    ] as const) {
+      const student = await open('tied', method);
+      const { losses } = await runSteps(student, documents, { epochs: 60, bits, learningRate });
+      expect(losses[0]!).toBeGreaterThan(3);
+      expect(losses.at(-1)!, `${method} ${bits}`).toBeLessThan(0.3);
+    }
+  });
+
+  it('trains bf16 weights close to f32 ones', async () => {
+    const documents = randomDocuments(12, vocabulary);
+    const curves: number[][] = [];
+    for (const dtype of ['f32', 'bf16'] as const) {
+      const student = await open('tied', 'full', { dtype });
+      curves.push((await runSteps(student, documents, { epochs: 10, sequenceLength: 40, learningRate: 3e-3 })).losses);
+    }
+    expect(curves[0]!.at(-1)!).toBeLessThan(curves[0]![0]! - 0.5);
+    expectClose(curves[1]!, curves[0]!, 0.03, 'losses');
+  });
+
+  it('stops at a loss that is not a number, with the weights of the step before', async () => {
+    const student = await open('tied', 'full');
+    const weight = student.model.weights.get('model.norm.weight')!;
+    const values = await weight.readFloats();
+    weight.write(values.map((value, index) => (index === 3 ? Number.NaN : value)));
+    const before = await readAll(student.parameters);
+    const run = runSteps(student, randomDocuments(4, vocabulary), {});
+    await expect(run).rejects.toThrow(DivergenceError);
+    await expect(run).rejects.toThrow(/^Loss is NaN at step 1; lower 'learningRate'/);
+    expectSame(await readAll(student.parameters), before, 0);
+  });
+
+  describe('on several ranks', () => {
+    async function trainOn(ranks: number, method: 'full' | 'lora', group: string) {
+      const devices = Array.from({ length: ranks }, () => Device.open('cpu', { threads: 1 }));
+      const documents = randomDocuments(30, vocabulary);
+      const results = await Promise.all(
+        devices.map(async (own, rank) => {
+          const student = await openStudent(own, 'tied', method, { dropout: 0.1 });
+          const communicator = ranks > 1 ? new Communicator(own, group, rank, ranks) : null;
+          const settings = { gradientAccumulation: 5, sequenceLength: 24 };
+          const { losses } = await runSteps(student, documents, settings, { communicator });
+          const weights = await readAll(student.parameters);
+          student.model.dispose();
+          expect(own.statistics().liveTensors).toBe(0);
+          return { losses, weights };
+        }),
+      );
+      await Promise.all(devices.map((own) => own.close()));
+      return results;
+    }
+
+    it.each(['full', 'lora'] as const)('trains as one rank does (%s)', async (method) => {
+      const [alone] = await trainOn(1, method, '');
+      for (const ranks of [2, 4]) {
+        const results = await trainOn(ranks, method, `trainer-test-${method}-${ranks}`);
+        for (const { losses, weights } of results) {
+          expect(losses.length).toBeGreaterThan(3);
+          expectClose(losses, alone!.losses, 1e-6, 'losses');
+          expectSame(weights, results[0]!.weights, 0);
+        }
+      }
+    });
+  });
+});
