@@ -8,7 +8,7 @@ import { conclude } from './conclude.js';
 import { addEngineOptions, pickEngineOptions } from './engine_options.js';
 import { interruptible } from './interrupt.js';
 import { withModel } from './load.js';
-import type { GlobalOptions } from './options.js';
+import { addRequiredOption, type GlobalOptions } from './options.js';
 import { checkPrompts, hashFile, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 import { addSamplingOptions, pickSampling } from './sampling_options.js';
@@ -36,11 +36,19 @@ export function addGenerate(program: Command): void {
     .command('generate')
     .summary('complete prompts of a JSONL file')
     .description('Completes every prompt of a JSONL file with a model, all prompts as one batch.')
-    .requiredOption('--model <model>', 'a directory, a .gguf file, or a name of `compress-distill models list`')
-    .requiredOption('--prompts <file>', 'JSONL: rows of {"id", "prompt"}, {"id", "messages"} or {"id", "tokens"}')
-    .requiredOption('--out <file>', 'JSONL to write; appears when every row is there')
     .addHelpText('after', examples)
     .action((_, self: Command) => generate(self.optsWithGlobals()));
+  addRequiredOption(
+    command,
+    '--model <model>',
+    'a directory, a .gguf file, or a name of `compress-distill models list`',
+  );
+  addRequiredOption(
+    command,
+    '--prompts <file>',
+    'JSONL: rows of {"id", "prompt"}, {"id", "messages"} or {"id", "tokens"}',
+  );
+  addRequiredOption(command, '--out <file>', 'JSONL to write; appears when every row is there');
   addSamplingOptions(command);
   addEngineOptions(command);
 }

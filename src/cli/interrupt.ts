@@ -1,4 +1,4 @@
-/** Ctrl-C: the first one asks the work to stop after the rows in hand, the second one ends the process. */
+/** Ctrl-C: the first one asks the work to stop and keep what is finished, the second one ends the process. */
 
 /** What a shell sees of a program that Ctrl-C ended. */
 export const interruptedExitCode = 130;
@@ -11,7 +11,7 @@ export async function interruptible<T>(resume: string, work: (signal: AbortSigna
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(interruptedExitCode);
-    process.stderr.write('\nStopping after the rows in hand; Ctrl-C again stops at once.\n');
+    process.stderr.write('\nStopping; what is finished is kept. Ctrl-C again stops at once.\n');
     controller.abort(new Error(`Stopped. ${resume}`));
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);

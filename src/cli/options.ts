@@ -55,6 +55,15 @@ function parseJson(text: string): object {
   }
 }
 
+/** An option without which the command does not run. Unlike commander's own, a misspelt option is reported before a missing one. */
+export function addRequiredOption(command: Command, flags: string, description: string): void {
+  const option = new Option(flags, `${description} (required)`);
+  command.addOption(option).hook('preAction', () => {
+    if (command.getOptionValue(option.attributeName()) === undefined)
+      command.error(`error: required option '${flags}' not specified`);
+  });
+}
+
 /** --device, --dtype and --threads, accepted before and after the name of the command. */
 export function addGlobalOptions(program: Command): Command {
   return program

@@ -5,7 +5,7 @@ import { createProgress } from '../pipeline/progress.js';
 import { conclude } from './conclude.js';
 import { interruptible } from './interrupt.js';
 import { withModel } from './load.js';
-import { type GlobalOptions, integer } from './options.js';
+import { addRequiredOption, type GlobalOptions, integer } from './options.js';
 import { checkPrompts, hashFile, type PromptRow, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 
@@ -36,13 +36,10 @@ interface TokenRow {
 type Row = TokenRow | Failure;
 
 export function addScore(program: Command): void {
-  program
+  const command = program
     .command('score')
     .summary('log-probability of every token of a JSONL file')
     .description('Gives the log-probability of every token given those before it.')
-    .requiredOption('--model <model>', 'a directory, a .gguf file, or a name of `compress-distill models list`')
-    .requiredOption('--input <file>', 'JSONL: rows of {"id", "tokens"}, {"id", "prompt"} or {"id", "messages"}')
-    .requiredOption('--out <file>', 'JSONL to write; appears when every row is there')
     .option(
       '--batch-tokens <count>',
       'tokens that share a forward pass; changes speed and memory alone',
@@ -51,6 +48,17 @@ export function addScore(program: Command): void {
     )
     .addHelpText('after', examples)
     .action((_, self: Command) => score(self.optsWithGlobals()));
+  addRequiredOption(
+    command,
+    '--model <model>',
+    'a directory, a .gguf file, or a name of `compress-distill models list`',
+  );
+  addRequiredOption(
+    command,
+    '--input <file>',
+    'JSONL: rows of {"id", "tokens"}, {"id", "prompt"} or {"id", "messages"}',
+  );
+  addRequiredOption(command, '--out <file>', 'JSONL to write; appears when every row is there');
 }
 
 async function score(options: Options): Promise<void> {
