@@ -89,5 +89,9 @@ export interface OpCases {
   scalar?: true;
   cases: OpCase[];
   bad: BadCall[];
-  gradient: GradientCheck | 'not differentiable' | { composedOf: OpName[] } | { forwardOf: OpName };
+  /**
+   * `forwardOf`: this is the backward operation of that one. 'through the tape': it has no backward operation of its own;
+   * differentiable.ts checks the function of src/ops that is built on it.
+   */
+  gradient: GradientCheck | { forwardOf: OpName } | 'through the tape' | 'not differentiable';
 }

@@ -1,0 +1,161 @@
+/** The differentiable functions of src/ops, each beside the operation whose f64 reference says what it computes. */
+import type { OpName } from '../../../src/native.js';
+import { add, cast, mul, scale } from '../../../src/ops/elementwise.js';
+import { embedding } from '../../../src/ops/embedding.js';
+import { lora } from '../../../src/ops/lora.js';
+import { sum } from '../../../src/ops/reduce.js';
+import { reshape } from '../../../src/ops/reshape.js';
+import { rmsNorm } from '../../../src/ops/rms_norm.js';
+import { rotary } from '../../../src/ops/rotary.js';
+import { siluMul } from '../../../src/ops/silu_mul.js';
+import type { Tensor } from '../../../src/tensor/tensor.js';
+import { expectedOf } from './compare.js';
+import { elements, input, integers, normal, output } from './data.js';
+import { casesOf } from './registry.js';
+import type { TensorSpec } from './types.js';
+
+type Tensors = Record<string, TensorSpec>;
+
+export interface Differentiable {
+  name: string;
+  /** The operation it is built on. */
+  op: OpName;
+  /** Inputs, by the names of the operation's contract. */
+  inputs: Tensors;
+  /** Of which inputs gradients are wanted. */
+  wanted: readonly string[];
+  run(tensors: Record<string, Tensor>): Tensor;
+  /** The result in f64. */
+  reference(inputs: Tensors): Float64Array;
+}
+
+/** The reference of the operation itself, for a function that launches it and nothing else. */
+const byCases =
+  (op: OpName, outputs: Tensors, result: string, attributes: Record<string, number> = {}) =>
+  (inputs: Tensors): Float64Array =>
+    expectedOf(casesOf.get(op)!, { tensors: { ...inputs, ...outputs } }, attributes)[result]!.data;
+
+const x = (shape: number[], seed = 1, scaleBy = 1) => input('f32', shape, normal(seed, scaleBy));
+const pair = { a: x([5, 7]), b: x([5, 7], 2) };
+const out = (shape: number[]) => ({ y: output('f32', shape) });
+
+export const differentiable: Differentiable[] = [
+  {
+    name: 'add',
+    op: 'add',
+    inputs: pair,
+    wanted: ['a', 'b'],
+    run: ({ a, b }) => add(a!, b!),
+    reference: byCases('add', out([5, 7]), 'y', { scale: 1 }),
+  },
+  {
+    name: 'mul',
+    op: 'mul',
+    inputs: pair,
+    wanted: ['a', 'b'],
+    run: ({ a, b }) => mul(a!, b!),
+    reference: byCases('mul', out([5, 7]), 'y'),
+  },
+  {
+    name: 'scale',
+    op: 'scale',
+    inputs: { x: x([3, 9]) },
+    wanted: ['x'],
+    run: (tensors) => scale(tensors.x!, -0.75),
+    reference: byCases('scale', out([3, 9]), 'y', { value: -0.75 }),
+  },
+  {
+    name: 'cast, to the same dtype',
+    op: 'copy',
+    inputs: { x: x([3, 9]) },
+    wanted: ['x'],
+    run: (tensors) => scale(cast(tensors.x!, 'f32'), 1),
+    reference: byCases('copy', out([3, 9]), 'y'),
+  },
+  {
+    name: 'reshape',
+    op: 'copy',
+    inputs: { x: x([3, 10]) },
+    wanted: ['x'],
+    run: (tensors) => reshape(tensors.x!, [5, 6]),
+    reference: byCases('copy', out([3, 10]), 'y'),
+  },
+  {
+    name: 'sum',
+    op: 'sum',
+    inputs: { x: x([4, 11]) },
+    wanted: ['x'],
+    run: (tensors) => sum(tensors.x!),
+    reference: byCases('sum', out([1]), 'y'),
+  },
+  {
+    name: 'rmsNorm',
+    op: 'rms_norm',
+    inputs: { x: x([4, 19]), weight: x([19], 2) },
+    wanted: ['x', 'weight'],
+    run: ({ x, weight }) => rmsNorm(x!, weight!, 1e-5),
+    reference: byCases('rms_norm', { ...out([4, 19]), invRms: output('f32', [4]) }, 'y', { eps: 1e-5 }),
+  },
+  {
+    name: 'siluMul',
+    op: 'silu_mul',
+    inputs: { gate: x([5, 13]), up: x([5, 13], 2) },
+    wanted: ['gate', 'up'],
+    run: ({ gate, up }) => siluMul(gate!, up!),
+    reference: byCases('silu_mul', out([5, 13]), 'y'),
+  },
+  {
+    name: 'embedding',
+    op: 'embedding',
+    inputs: { table: x([6, 9]), ids: input('i32', [8], integers(3, 0, 6)) },
+    wanted: ['table'],
+    run: ({ table, ids }) => embedding(table!, ids!),
+    reference: byCases('embedding', out([8, 9]), 'y'),
+  },
+  {
+    name: 'rotary',
+    op: 'rotary',
+    inputs: { x: x([3, 2, 11]), cosSin: x([3, 6], 2) },
+    wanted: ['x'],
+    run: ({ x, cosSin }) => rotary(x!, cosSin!),
+    reference: byCases('rotary', out([3, 2, 11]), 'y', { direction: 1 }),
+  },
+  {
+    name: 'lora',
+    op: 'dropout',
+    inputs: { base: x([4, 5]), x: x([4, 7], 2), a: x([3, 7], 3), b: x([5, 3], 4) },
+    wanted: ['base', 'x', 'a', 'b'],
+    run: ({ base, x, a, b }) => lora(base!, x!, a!, b!, 0.5, { p: 0.25, seed: 3, purpose: 4, step: 5 }),
+    reference: ({ base, x, a, b }) => {
+      const attributes = { p: 0.25, seed: 3, purpose: 4, step: 5, offset: 0 };
+      const dropped = byCases('dropout', out([4, 7]), 'y', attributes)({ x: x! });
+      const inner = times(dropped, a!.data!, 4, 7, 3);
+      return times(inner, b!.data!, 4, 3, 5).map((value, index) => base!.data![index]! + 0.5 * value);
+    },
+  },
+];
+
+/** left [rows, inner] · right [columns, inner]ᵀ. */
+function times(left: Float64Array, right: Float64Array, rows: number, inner: number, columns: number): Float64Array {
+  const product = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row += 1)
+    for (let column = 0; column < columns; column += 1)
+      for (let k = 0; k < inner; k += 1)
+        product[row * columns + column]! += left[row * inner + k]! * right[column * inner + k]!;
+  return product;
+}
+
+/** d Σ upstream · reference / d input, by central differences. */
+export function centralDifferences(entry: Differentiable, name: string, upstream: Float64Array): Float64Array {
+  const spec = entry.inputs[name]!;
+  return Float64Array.from({ length: elements(spec.shape) }, (_, index) => {
+    const step = 1e-5 * Math.max(1, Math.abs(spec.data![index]!));
+    const loss = (by: number): number => {
+      const data = Float64Array.from(spec.data!);
+      data[index]! += by;
+      const result = entry.reference({ ...entry.inputs, [name]: { ...spec, data } });
+      return result.reduce((total, value, at) => total + value * upstream[at]!, 0);
+    };
+    return (loss(step) - loss(-step)) / (2 * step);
+  });
+}
