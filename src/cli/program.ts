@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addDoctor } from './doctor.js';
 import { addGenerate } from './generate.js';
+import { addInspect } from './inspect.js';
 import { addModels } from './models.js';
 import { addGlobalOptions } from './options.js';
+
 import { addScore } from './score.js';
 
 const examples = `
@@ -38,6 +40,6 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`) })
     .addHelpText('after', examples);
   addGlobalOptions(program);
-  for (const add of [addGenerate, addScore, addModels, addDoctor]) add(program);
+  for (const add of [addGenerate, addScore, addInspect, addModels, addDoctor]) add(program);
   return program;
 }

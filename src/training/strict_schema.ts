@@ -11,7 +11,10 @@ import { didYouMean, UserError } from '../errors.js';
 export function parseStrict<S extends z.ZodType>(schema: S, value: unknown, where = ''): z.output<S> {
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;
-  throw new UserError(`${where && `${where}: `}${describe(result.error.issues[0]!, schema)}`);
+  // A misspelt key shows twice, as one that is unknown and one that is missing; the first says more.
+  const { issues } = result.error;
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
+  throw new UserError(`${where && `${where}: `}${describe(issue, schema)}`);
 }
 
 function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string {
