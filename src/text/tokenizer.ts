@@ -44,6 +44,8 @@ export interface TokenizerOptions {
   source?: string;
 }
 
+const modelTypes = ['BPE', 'Unigram', 'WordPiece'];
+
 /** @throws UserError when the files cannot be understood */
 export function createTokenizer(
   json: TokenizerJson,
@@ -53,6 +55,8 @@ export function createTokenizer(
   const source = options.source ?? 'the tokenizer';
   let library: HubTokenizer;
   try {
+    // The library takes an unknown model for one of its oldest and gives wrong ids.
+    if (!modelTypes.includes(json.model?.type ?? 'BPE')) throw new Error(`unknown model type '${json.model.type}'`);
     const complete = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...json };
     const exact = { ...complete, pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null) };
     library = new HubTokenizer(exact, { ...config, clean_up_tokenization_spaces: false });
