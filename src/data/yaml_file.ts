@@ -18,6 +18,7 @@ export async function readYaml(file: string): Promise<{ value: unknown; text: st
   } catch (error) {
     if (!(error instanceof YAMLParseError)) throw error;
     const line = error.linePos?.[0].line;
-    throw new UserError(`${file}${line ? `:${line}` : ''}: Expected valid YAML: ${error.message.split('\n')[0]}`);
+    const reason = error.message.split('\n')[0]!.replace(/ at line \d+, column \d+:$/, '');
+    throw new UserError(`${file}${line ? `:${line}` : ''}: Expected valid YAML: ${reason}`);
   }
 }

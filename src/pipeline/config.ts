@@ -2,9 +2,8 @@
  * The settings of a study: `compress-distill run FILE.yaml`. Defaults follow the paper where its text gives a value;
  * the others are ours and say so. Paths are relative to the working directory.
  */
-import { readFile } from 'node:fs/promises';
-import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { readYaml } from '../data/yaml_file.js';
 import { UserError } from '../errors.js';
 import { parseTrainConfig, type TrainConfig } from '../training/config.js';
 import { parseStrict } from '../training/strict_schema.js';
@@ -258,19 +257,6 @@ function resolveTruncate(
 
 /** Reads a study's settings. @returns the settings, and the file's text as it stood. */
 export async function loadStudyConfig(file: string): Promise<{ config: StudyConfig; text: string }> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch {
-    throw new UserError(`${file}: Expected a readable YAML file; check the path`);
-  }
-  let value: unknown;
-  try {
-    value = parseYaml(text);
-  } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error;
-    const line = error.linePos?.[0].line;
-    throw new UserError(`${file}${line ? `:${line}` : ''}: Expected valid YAML: ${error.message.split('\n')[0]}`);
-  }
+  const { value, text } = await readYaml(file);
   return { config: parseStudyConfig(value, file), text };
 }

@@ -1,10 +1,8 @@
 // The settings of a training run: `compress-distill train FILE.yaml`. Defaults follow the paper's training stack (section 4
 // and appendix H); where its text gives no value, the default is ours and says so.
 
-import { readFile } from 'node:fs/promises';
-import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
-import { UserError } from '../errors.js';
+import { readYaml } from '../data/yaml_file.js';
 import { parseStrict } from './strict_schema.js';
 
 const positiveInteger = z.number().int().min(1);
@@ -135,21 +133,5 @@ export function parseTrainConfig(settings: unknown, where = 'training settings')
 
 /** Reads the settings of a YAML file. Paths in it are relative to the working directory. */
 export async function loadTrainConfig(file: string): Promise<TrainConfig> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch {
-    throw new UserError(`${file}: Expected a readable YAML file; check the path`);
-  }
-  return parseTrainConfig(parseYamlFile(text, file), file);
-}
-
-function parseYamlFile(text: string, file: string): unknown {
-  try {
-    return parseYaml(text);
-  } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error;
-    const line = error.linePos?.[0].line;
-    throw new UserError(`${file}${line ? `:${line}` : ''}: Expected valid YAML: ${error.message.split('\n')[0]}`);
-  }
+  return parseTrainConfig((await readYaml(file)).value, file);
 }
