@@ -1,6 +1,9 @@
 /**
  * Inverse frequencies of rotary embeddings and their extensions to longer contexts, as transformers defines them:
  * default (Su et al. 2021), linear (Chen et al. 2023), llama3 (Dubey et al. 2024), YaRN (Peng et al. 2023).
+ *
+ * Rounded to f32 after every operation, in transformers' order, so that the frequencies are the same bits: a difference of
+ * one unit in the last place, times a position of some thousands, is an angle that shows in the logits.
  */
 import { UserError } from '../errors.js';
 
@@ -26,13 +29,14 @@ export function ropeOf(config: Settings, headDim: number): Rope {
   const theta = number(settings.rope_theta ?? config.rope_theta, 10000);
   const partial = number(settings.partial_rotary_factor ?? config.partial_rotary_factor, 1);
   const dimensions = 2 * Math.floor((headDim * partial) / 2);
-  const base = Float64Array.from({ length: dimensions / 2 }, (_, index) => theta ** (-(2 * index) / dimensions));
+  const periods = Float32Array.from({ length: dimensions / 2 }, (_, index) => theta ** f32((2 * index) / dimensions));
+  const base = periods.map((period) => 1 / period);
   const maxPositions = number(config.max_position_embeddings, 2048);
-  const variants: Record<string, () => { frequencies: Float64Array; attentionFactor?: number }> = {
+  const variants: Record<string, () => { frequencies: Float32Array; attentionFactor?: number }> = {
     default: () => ({ frequencies: base }),
     linear: () => ({ frequencies: base.map((frequency) => frequency / required(settings, 'factor', type)) }),
     llama3: () => ({ frequencies: llama3(base, settings) }),
-    yarn: () => yarn(base, settings, theta, dimensions, maxPositions),
+    yarn: () => yarn(periods, settings, theta, dimensions, maxPositions),
   };
   const variant = variants[type];
   if (!variant)
@@ -40,11 +44,11 @@ export function ropeOf(config: Settings, headDim: number): Rope {
       `Expected a rope type of ${Object.keys(variants).join(', ')} but the model's config has '${type}'`,
     );
   const { frequencies, attentionFactor } = variant();
-  return { inverseFrequencies: Float32Array.from(frequencies), attentionFactor: attentionFactor ?? 1 };
+  return { inverseFrequencies: frequencies, attentionFactor: attentionFactor ?? 1 };
 }
 
 // Long wavelengths are slowed by the factor, short ones kept, those between blended.
-function llama3(base: Float64Array, settings: Settings): Float64Array {
+function llama3(base: Float32Array, settings: Settings): Float32Array {
   const [factor, low, high, original] = [
     'factor',
     'low_freq_factor',
@@ -52,15 +56,15 @@ function llama3(base: Float64Array, settings: Settings): Float64Array {
     'original_max_position_embeddings',
   ].map((key) => required(settings, key, 'llama3')) as [number, number, number, number];
   return base.map((frequency) => {
-    const turns = (original * frequency) / (2 * Math.PI);
-    if (turns < low) return frequency / factor;
-    if (turns > high) return frequency;
-    const smooth = (turns - low) / (high - low);
-    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+    const wavelength = f32(f32(1 / frequency) * f32(2 * Math.PI));
+    if (wavelength > original / low) return frequency / factor;
+    if (wavelength < original / high) return frequency;
+    const smooth = f32(f32(f32(f32(1 / wavelength) * original) - low) / (high - low));
+    return f32(f32(f32(1 - smooth) * frequency) / factor) + f32(smooth * frequency);
   });
 }
 
-function yarn(base: Float64Array, settings: Settings, theta: number, dimensions: number, maxPositions: number) {
+function yarn(periods: Float32Array, settings: Settings, theta: number, dimensions: number, maxPositions: number) {
   const original = number(settings.original_max_position_embeddings, maxPositions);
   const factor = number(settings.factor, maxPositions / original);
   const magnitude = (scale: number): number => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
@@ -75,12 +79,15 @@ function yarn(base: Float64Array, settings: Settings, theta: number, dimensions:
   low = Math.max(low, 0);
   high = Math.min(high, dimensions - 1);
   if (low === high) high += 0.001;
-  const frequencies = base.map((frequency, index) => {
-    const interpolated = Math.min(1, Math.max(0, (index - low) / (high - low)));
-    return (frequency / factor) * interpolated + frequency * (1 - interpolated);
+  const frequencies = periods.map((period, index) => {
+    const interpolated = Math.min(1, Math.max(0, f32(f32(index - f32(low)) / f32(high - low))));
+    const kept = f32(1 - interpolated);
+    return f32(f32(1 / f32(factor * period)) * f32(1 - kept)) + f32(f32(1 / period) * kept);
   });
   return { frequencies, attentionFactor: number(settings.attention_factor, ownFactor) };
 }
+
+const f32 = Math.fround;
 
 function number(value: unknown, fallback: number): number {
   return typeof value === 'number' ? value : fallback;

@@ -16,6 +16,11 @@ export function modelFolder(name: GoldenModel): string {
   return join(FIXTURES, 'models', name);
 }
 
+/** The folder of the peft adapter of a tiny model. */
+export function adapterFolder(name: 'tied' | 'linear'): string {
+  return join(FIXTURES, 'adapters', name);
+}
+
 /** The path of a file under test/fixtures/golden. */
 export function goldenPath(file: string): string {
   return join(FIXTURES, 'golden', file);
