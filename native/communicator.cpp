@@ -55,6 +55,8 @@ void* const* Communicator::exchange(void* mine) {
 
 void Communicator::barrier() {
   std::unique_lock lock(group_->mutex);
+  // Whoever waited when a rank left is still counted, so nobody may complete a round after that.
+  if (group_->aborted) fail();
   const uint64_t round = group_->round;
   if (++group_->waiting == group_->size) {
     group_->waiting = 0;
@@ -64,7 +66,11 @@ void Communicator::barrier() {
     return;
   }
   group_->arrived.wait(lock, [&] { return group_->aborted || group_->round != round; });
-  if (group_->round == round) throw Error("Communicator '" + group_->name + "': a rank has left; the others cannot go on");
+  if (group_->round == round) fail();
+}
+
+void Communicator::fail() const {
+  throw Error("Communicator '" + group_->name + "': a rank has left; the others cannot go on");
 }
 
 }  // namespace cd

@@ -35,6 +35,7 @@ class Communicator : public Collective {
     uint64_t round = 0;
     bool aborted = false;
   };
+  [[noreturn]] void fail() const;
   Communicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
 
   std::shared_ptr<Group> group_;

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "ops.h"
+
 namespace cd {
 
 namespace {
@@ -188,6 +190,8 @@ void Device::runKernel(Command& command) {
       poison = std::make_shared<std::string>(describe(command, error.what()));
     }
   }
+  // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
+  if (command.op == &ops::all_reduce) communicators_[static_cast<size_t>(command.attributes[0])]->abort();
   for (int index = 0; index < command.tensorCount; ++index)
     if (command.storages[index] && parameters[index].access != Access::In) command.storages[index]->poison = poison;
 }
