@@ -8,7 +8,7 @@ import { type RankDuties, type RankSetup, trainRank } from './rank.js';
 import type { RankMessage } from './rank_worker.js';
 
 /** How long the others may take to notice that a rank failed, before their threads are ended. */
-const graceMilliseconds = 5000;
+const graceMilliseconds = 1000;
 
 let groups = 0;
 

@@ -175,5 +175,23 @@ describe('training', () => {
         }
       }
     });
+
+    it('fails on every rank when one cannot take part', async () => {
+      const devices = [0, 1].map(() => Device.open('cpu', { threads: 1 }));
+      const outcomes = await Promise.allSettled(
+        devices.map(async (own, rank) => {
+          const student = await openStudent(own, 'tied', 'full');
+          const communicator = new Communicator(own, 'trainer-test-poison', rank, 2);
+          // Rank 1's tokens are not in the vocabulary: its gradients are never computed.
+          const documents = randomDocuments(4, rank === 0 ? vocabulary : 1e6);
+          const settings = { microBatch: 1, gradientAccumulation: 4, sequenceLength: 24 };
+          await runSteps(student, documents, settings, { communicator });
+        }),
+      );
+      await Promise.all(devices.map((own) => own.close()));
+      expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      expect(String((outcomes[0] as PromiseRejectedResult).reason)).toContain('a rank has left');
+      expect(String((outcomes[1] as PromiseRejectedResult).reason)).toMatch(/embedding/);
+    });
   });
 });

@@ -1,0 +1,219 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadModel } from '../../src/nn/load.js';
+import { Device } from '../../src/tensor/device.js';
+import { loadAdapter } from '../../src/training/adapter_files.js';
+import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
+import { readMetrics, type StepMetrics } from '../../src/training/metrics.js';
+import { type TrainOptions, type TrainStart, train } from '../../src/training/train.js';
+import { expectClose, modelFolder } from '../support/fixtures.js';
+import { readSafetensors } from '../support/safetensors.js';
+
+describe('train', () => {
+  let folder: string;
+  let data: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'train-'));
+    data = join(folder, 'data.jsonl');
+    const rows = Array.from({ length: 24 }, (_, index) => ({
+      id: `q${index}`,
+      messages: [
+        { role: 'user', content: `What is ${index} plus ${index}?` },
+        { role: 'assistant', content: `<think>\n${'step '.repeat(index % 5)}\n</think>\n\n${2 * index}` },
+      ],
+    }));
+    await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const settings = (output: string, changes: Partial<TrainSettings> = {}): TrainSettings => ({
+    ...{ model: modelFolder('chat'), data, output: join(folder, output), sequenceLength: 150, epochs: 4, threads: 2 },
+    ...{ gradientAccumulation: 3, learningRate: 1e-2, activationCheckpointing: false, lora: { rank: 4, dropout: 0.2 } },
+    ...changes,
+  });
+  const run = (output: string, changes: Partial<TrainSettings> = {}, options: TrainOptions = {}) =>
+    train(parseTrainConfig(settings(output, changes)), options);
+  const weightsOf = (output: string, method: 'lora' | 'full') =>
+    readFile(join(folder, output, method === 'lora' ? 'adapter_model.safetensors' : 'model.safetensors'));
+  const curve = async (output: string) =>
+    (await readMetrics(join(folder, output, 'metrics.jsonl'))).map(({ tokensPerSecond: _, ...rest }) => rest);
+
+  describe.each([
+    ['lora', 'adamw_8bit', 'f32'],
+    ['full', 'adamw_8bit', 'bf16'],
+    ['full', 'adamw', 'f32'],
+  ] as const)('%s, %s, %s', (method, optimizer, dtype) => {
+    const name = `${method}-${optimizer}-${dtype}`;
+    const changes = { method, optimizer, dtype };
+    let starts: TrainStart[];
+    let seen: [StepMetrics, number][];
+
+    it('writes weights, metrics and a summary', async () => {
+      starts = [];
+      seen = [];
+      const result = await run(name, changes, {
+        onStart: (start) => starts.push(start),
+        onStep: (metrics, totalSteps) => seen.push([metrics, totalSteps]),
+      });
+      const files = await readdir(join(folder, name));
+      const weights =
+        method === 'lora' ? ['adapter_config.json', 'adapter_model.safetensors'] : ['config.json', 'model.safetensors'];
+      const tokenizer = ['chat_template.jinja', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
+      expect(files.sort()).toEqual([...weights, ...tokenizer, 'metrics.jsonl', 'training.json'].sort());
+      const rows = await readMetrics(join(folder, name, 'metrics.jsonl'));
+      expect(rows.map(({ step }) => step)).toEqual(Array.from({ length: result.steps }, (_, index) => index + 1));
+      expect(rows.length).toBeGreaterThan(8);
+      expect(rows[0]!.learningRate).toBe(0);
+      expect(rows.at(-1)!.loss).toBeLessThan(rows[0]!.loss - 0.5);
+      expect(rows.every((row) => row.gradNorm > 0 && row.tokensPerSecond > 0)).toBe(true);
+      expect(result).toMatchObject({ output: join(folder, name), finalLoss: rows.at(-1)!.loss });
+      expect(result.trainedTokens).toBe(rows.reduce((sum, row) => sum + row.trainedTokens, 0));
+      expect(seen.map(([metrics]) => metrics)).toEqual(rows);
+      expect(seen[0]![1]).toBe(result.steps);
+      expect(starts).toMatchObject([{ totalSteps: result.steps, resumedStep: 0, dataset: { rows: 24 } }]);
+    });
+
+    it('goes on from an interruption with the same bits', async () => {
+      const controller = new AbortController();
+      const interrupted = run(`${name}-again`, changes, {
+        signal: controller.signal,
+        onStep: ({ step }) => step === 4 && controller.abort(new Error('stopped by the test')),
+      });
+      await expect(interrupted).rejects.toThrow('stopped by the test');
+      expect(await readdir(join(folder, `${name}-again`, 'checkpoints'))).toEqual(['step-00000005']);
+      expect(existsSync(join(folder, `${name}-again`, 'training.json'))).toBe(false);
+
+      const resumed: TrainStart[] = [];
+      await run(
+        `${name}-again`,
+        { ...changes, threads: 1, activationCheckpointing: true },
+        { onStart: (start) => resumed.push(start) },
+      );
+      expect(resumed).toMatchObject([{ resumedStep: 5 }]);
+      expect(await curve(`${name}-again`)).toEqual(await curve(name));
+      expect((await weightsOf(`${name}-again`, method)).equals(await weightsOf(name, method))).toBe(true);
+      expect(existsSync(join(folder, `${name}-again`, 'checkpoints'))).toBe(false);
+    });
+
+    it('does not repeat a finished run, unless told to', async () => {
+      let steps = 0;
+      const before = await run(name, changes, { onStep: () => ++steps });
+      expect(steps).toBe(0);
+      expect(before.finalLoss).toBe((await curve(name)).at(-1)!.loss);
+      await run(name, { ...changes, resume: false, maxSteps: 2 }, { onStep: () => ++steps });
+      expect(steps).toBe(2);
+    });
+  });
+
+  it('writes a model that loads again and an adapter that fits its base', async () => {
+    await run('reload-full', { method: 'full', maxSteps: 3 });
+    await run('reload-lora', { maxSteps: 3 });
+    const device = Device.open('cpu');
+    const { model, tokenizer, chatTemplate } = await loadModel(join(folder, 'reload-full'), { device });
+    expect(tokenizer).not.toBeNull();
+    expect(chatTemplate).not.toBeNull();
+    const stored = readSafetensors(join(folder, 'reload-full', 'model.safetensors'));
+    expect([...stored.keys()].sort()).toEqual([...model.weights.keys()].sort());
+    const base = await loadModel(modelFolder('chat'), { device });
+    await loadAdapter(join(folder, 'reload-lora'), base.model);
+    expect([...base.model.linears.values()].every(({ adapter }) => adapter !== null)).toBe(true);
+    await device.close();
+  });
+
+  it('trains the same on two ranks in threads of their own', async () => {
+    const alone = await run('one-rank', { maxSteps: 6 });
+    const together = await run('two-ranks', { maxSteps: 6, dataParallel: 2 });
+    expect(together.steps).toBe(alone.steps);
+    const losses = async (name: string) => (await curve(name)).map(({ loss }) => loss);
+    expectClose(await losses('two-ranks'), await losses('one-rank'), 1e-6, 'losses');
+  });
+
+  it('ends all ranks when one fails', async () => {
+    const broken = join(folder, 'broken-model');
+    await cp(modelFolder('chat'), broken, { recursive: true });
+    const failing = run(
+      'rank-fails',
+      { model: broken, dataParallel: 2 },
+      {
+        onStart: () => {
+          throw new Error('rank 0 failed');
+        },
+      },
+    );
+    await expect(failing).rejects.toThrow('rank 0 failed');
+  });
+
+  it('saves every so many steps', async () => {
+    const controller = new AbortController();
+    const seen = new Set<string>();
+    const running = run(
+      'every',
+      { checkpointEvery: 2, keepLast: 2, maxSteps: 7 },
+      {
+        signal: controller.signal,
+        onStep: async ({ step }) => {
+          for (const name of await readdir(join(folder, 'every', 'checkpoints')).catch(() => [])) seen.add(name);
+          if (step === 7) seen.add('end');
+        },
+      },
+    );
+    await running;
+    expect([...seen]).toEqual(expect.arrayContaining(['step-00000002', 'step-00000004', 'end']));
+  });
+
+  it('keeps the last good state when the loss becomes infinite', async () => {
+    const failing = run('diverged', {
+      method: 'full',
+      learningRate: 1e30,
+      maxGradNorm: 0,
+      warmupRatio: 0.2,
+      maxSteps: 10,
+    });
+    await expect(failing).rejects.toThrow(
+      /^(Loss|Gradient norm) is .* at step \d+; lower 'learningRate'.*; the state after step \d+ is kept in .*checkpoints/,
+    );
+    expect(existsSync(join(folder, 'diverged', 'model.safetensors'))).toBe(false);
+  });
+
+  it('refuses a checkpoint of another run, and starts over when told to', async () => {
+    const stop = async (changes: Partial<TrainSettings>) => {
+      const controller = new AbortController();
+      await expect(
+        run('other', changes, { signal: controller.signal, onStep: () => controller.abort(new Error('stop')) }),
+      ).rejects.toThrow('stop');
+    };
+    await stop({});
+    await expect(run('other', { learningRate: 1e-3 })).rejects.toThrow(
+      /step-00000002: Expected a checkpoint of this run but it has other settings, model or data; choose another 'output'/,
+    );
+    await run('other', { learningRate: 1e-3, resume: false, maxSteps: 2 });
+  });
+
+  it.each([
+    [
+      'a model without a tokenizer',
+      { model: modelFolder('tied') },
+      /Expected a model with tokenizer and chat template but there is no tokenizer.json/,
+    ],
+    ['an unknown model', { model: 'smollm2-135m-instrukt' }, /did you mean 'smollm2-135m-instruct'/],
+    ['a missing data file', { data: 'absent.jsonl' }, /absent\.jsonl/],
+    [
+      'only over-long rows',
+      { sequenceLength: 5 },
+      /received nothing to train: 24 of 24 rows dropped as longer than 5 tokens/,
+    ],
+    ['an unknown target', { lora: { rank: 4, targetModules: ['qkv'] } }, /lora\.targetModules/],
+    ['a rank that is too large', { lora: { rank: 999 } }, /'lora\.rank' to be at most/],
+  ])('refuses %s in one line', async (_, changes, message) => {
+    let received: unknown;
+    await run('bad', changes as Partial<TrainSettings>).catch((error: unknown) => {
+      received = error;
+    });
+    expect((received as Error).message).toMatch(message);
+    expect((received as Error).message).not.toContain('\n');
+    expect(existsSync(join(folder, 'bad', 'training.json'))).toBe(false);
+  });
+});
