@@ -214,6 +214,17 @@ Napi::Value describeDevice(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// profile(device) → per operation, in the order of listOps: calls, nanoseconds
+Napi::Value profile(const Napi::CallbackInfo& info) {
+  const std::vector<OpCost>& costs = device(info).device->costs();
+  Napi::Float64Array result = Napi::Float64Array::New(info.Env(), costs.size() * 2);
+  for (size_t index = 0; index < costs.size(); ++index) {
+    result[2 * index] = static_cast<double>(costs[index].calls.load(std::memory_order_relaxed));
+    result[2 * index + 1] = static_cast<double>(costs[index].nanoseconds.load(std::memory_order_relaxed));
+  }
+  return result;
+}
+
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device(info).device->allocate(integer(info, 1))));
 }
@@ -291,6 +302,7 @@ Napi::Value enqueue(const Napi::CallbackInfo& info) {
                 " attributes but received " + std::to_string(tensors) + " and " + std::to_string(attributes));
   std::unique_ptr<Command> command = open.device->command();
   command->op = &op;
+  command->number = static_cast<int>(number);
   command->kernel = open.device->backend().kernels[number];
   if (!command->kernel) throw Error(std::string(op.name) + ": the back end " + open.device->backend().name + " has no such kernel");
   command->tensorCount = static_cast<int>(tensors);
@@ -403,6 +415,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<openDevice>(exports, "openDevice");
   expose<closeDevice>(exports, "closeDevice");
   expose<describeDevice>(exports, "describeDevice");
+  expose<profile>(exports, "profile");
   expose<allocate>(exports, "allocate");
   expose<release>(exports, "release");
   expose<failAllocationsAfter>(exports, "failAllocationsAfter");

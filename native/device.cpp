@@ -39,6 +39,7 @@ Device::Device(const DeviceOptions& options)
     : backend_(cpuBackend()),
       parallel_(options.threads),
       allocator_(options.memoryLimit, [this] { wait(); }),
+      costs_(backend_.kernelCount),
       chaos_(options.chaos),
       thread_([this] { loop(); }) {}
 
@@ -184,7 +185,10 @@ void Device::runKernel(Command& command) {
   }
   if (!poison) {
     try {
+      const auto start = std::chrono::steady_clock::now();
       command.kernel(Call{command.op, command.tensors, command.attributes, &parallel_, &scratch_, collectives_.data()});
+      costs_[command.number].calls.fetch_add(1, std::memory_order_relaxed);
+      costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
       return;
     } catch (const std::exception& error) {
       poison = std::make_shared<std::string>(describe(command, error.what()));

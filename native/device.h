@@ -23,6 +23,7 @@ constexpr int kMaxAttributes = 16;
 // One queued operation: either a kernel or a host job (a copy, a file read, a fence).
 struct Command {
   const Op* op = nullptr;
+  int number = 0;  // of the operation
   Kernel kernel = nullptr;
   int tensorCount = 0;
   Tensor tensors[kMaxTensors];  // `data` holds the opaque address until the command runs
@@ -35,6 +36,12 @@ struct Command {
   std::function<void(const Poison& poison)> done;  // of a job: told how it went
 
   void clear();
+};
+
+// What an operation has cost on the stream's thread since the device was opened.
+struct OpCost {
+  std::atomic<int64_t> calls{0};
+  std::atomic<int64_t> nanoseconds{0};
 };
 
 struct DeviceOptions {
@@ -51,6 +58,7 @@ class Device {
   const Backend& backend() const { return backend_; }
   int threads() const { return parallel_.workers(); }
   Allocator& allocator() { return allocator_; }
+  const std::vector<OpCost>& costs() const { return costs_; }  // in the order of allOps()
 
   // Handles are small integers; a released one is used again.
   int64_t allocate(int64_t bytes);
@@ -89,6 +97,7 @@ class Device {
   PoolParallel parallel_;
   StreamScratch scratch_;
   Allocator allocator_;
+  std::vector<OpCost> costs_;
   bool chaos_;
   uint64_t chaosState_ = 1;
 

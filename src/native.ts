@@ -69,6 +69,8 @@ export interface Native {
     threads: number;
     instructionSet: string;
   };
+  /** Per operation, in the order of {@link listOps}: calls and nanoseconds on the stream since the device was opened. */
+  profile(device: number): Float64Array;
   allocate(device: number, bytes: number): number;
   release(device: number, handle: number): void;
   failAllocationsAfter(device: number, allocations: number): void;

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { native } from '../native.js';
+import { native, type OpName } from '../native.js';
 
 export interface DeviceOptions {
   /** CPU threads that one operation may use; default: all that the process may run on. */
@@ -60,6 +60,16 @@ export class Device {
 
   statistics(): DeviceStatistics {
     return native.describeDevice(this.id);
+  }
+
+  /** What each operation has cost on the stream so far, the costliest first. */
+  profile(): { op: OpName; calls: number; seconds: number }[] {
+    const costs = native.profile(this.id);
+    return native
+      .listOps()
+      .map(({ name }, index) => ({ op: name, calls: costs[2 * index]!, seconds: costs[2 * index + 1]! * 1e-9 }))
+      .filter(({ calls }) => calls > 0)
+      .sort((a, b) => b.seconds - a.seconds);
   }
 
   /** Waits for what is enqueued and gives all memory back; tensors of this device are gone with it. */
