@@ -2,7 +2,8 @@
 //
 // An operation is enqueued through a command buffer, a Float64Array that both sides see, so that a call costs well under a
 // microsecond:
-//   [op, tensors, attributes, then per tensor: handle (−1: left out), dtype, offset, rowStride, rank, shape…, then the attributes…]
+//   [op, tensors, attributes, then per tensor: handle (−1: left out), dtype, offset, rowStride, rank, shape…, then the
+//   attributes…]
 // Offsets and strides are in elements. Every bound is checked here again.
 #include <napi.h>
 
@@ -93,7 +94,8 @@ void Environment::drain(Napi::Env env) {
   }
 }
 
-Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset, int64_t bytes) {
+Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset,
+                                   int64_t bytes) {
   auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
   const Napi::Promise promise = pending->deferred.Promise();
   std::function<void(void*)> job;
@@ -117,7 +119,8 @@ Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_
 OpenDevice& device(const Napi::CallbackInfo& info) {
   auto& devices = Environment::of(info.Env()).devices;
   const int64_t index = info[0].As<Napi::Number>().Int64Value();
-  if (index < 0 || index >= static_cast<int64_t>(devices.size()) || !devices[index]) throw Error("Expected an open device but it was closed");
+  if (index < 0 || index >= static_cast<int64_t>(devices.size()) || !devices[index])
+    throw Error("Expected an open device but it was closed");
   return *devices[index];
 }
 
@@ -125,8 +128,8 @@ int64_t integer(const Napi::CallbackInfo& info, int index) { return info[index].
 
 void checkRange(const Storage& storage, int64_t offset, int64_t bytes) {
   if (offset < 0 || bytes < 0 || offset > storage.bytes || bytes > storage.bytes - offset)
-    throw Error("Expected bytes within a storage of " + std::to_string(storage.bytes) + " but received " + std::to_string(bytes) + " from " +
-                std::to_string(offset));
+    throw Error("Expected bytes within a storage of " + std::to_string(storage.bytes) + " but received " + std::to_string(bytes) +
+                " from " + std::to_string(offset));
 }
 
 // Wraps a function so that cd::Error becomes a JavaScript Error.
@@ -188,8 +191,9 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   open->buffer = buffer.Data();
   open->bufferLength = buffer.ElementLength();
   const double limit = info[1].As<Napi::Number>().DoubleValue();
-  open->device = std::make_unique<Device>(
-      DeviceOptions{info[0].As<Napi::Number>().Int32Value(), limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX, info[2].ToBoolean().Value()});
+  open->device = std::make_unique<Device>(DeviceOptions{info[0].As<Napi::Number>().Int32Value(),
+                                                        limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX,
+                                                        info[2].ToBoolean().Value()});
   devices.push_back(std::move(open));
   return Napi::Number::New(info.Env(), static_cast<double>(devices.size() - 1));
 }
@@ -249,7 +253,8 @@ class Reader {
   int64_t count(int64_t limit) {
     const double number = value();
     if (!(number >= 0 && number <= static_cast<double>(limit)) || number != static_cast<double>(static_cast<int64_t>(number)))
-      throw Error("Expected a whole number in [0, " + std::to_string(limit) + "] in the command buffer but received " + std::to_string(number));
+      throw Error("Expected a whole number in [0, " + std::to_string(limit) + "] in the command buffer but received " +
+                  std::to_string(number));
     return static_cast<int64_t>(number);
   }
 
@@ -264,7 +269,8 @@ void readTensor(Reader& reader, Device& device, Command& command, int index) {
   tensor = Tensor{};
   const double handle = reader.value();
   if (handle < 0) {
-    if (!parameter.optional) throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' but received nothing");
+    if (!parameter.optional)
+      throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' but received nothing");
     return;
   }
   const std::shared_ptr<Storage>& storage = device.storage(static_cast<int64_t>(handle));
@@ -284,8 +290,9 @@ void readTensor(Reader& reader, Device& device, Command& command, int index) {
   if (elements > 0) span += tensor.cols();
   const int64_t capacity = storage->bytes / dtypeSize(tensor.dtype);
   if (offset > capacity || span > capacity - offset)
-    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to lie within its storage of " + std::to_string(capacity) +
-                " elements but received shape " + shapeText(tensor) + " from " + std::to_string(offset));
+    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to lie within its storage of " +
+                std::to_string(capacity) + " elements but received shape " + shapeText(tensor) + " from " +
+                std::to_string(offset));
   tensor.data = static_cast<char*>(storage->address) + offset * dtypeSize(tensor.dtype);
   command.storages[index] = storage;
 }
@@ -298,13 +305,15 @@ Napi::Value enqueue(const Napi::CallbackInfo& info) {
   const Op& op = *allOps()[number];
   const int64_t tensors = reader.count(kMaxTensors), attributes = reader.count(kMaxAttributes);
   if (tensors != static_cast<int64_t>(op.tensors.size()) || attributes != static_cast<int64_t>(op.attributes.size()))
-    throw Error(std::string(op.name) + ": Expected " + std::to_string(op.tensors.size()) + " tensors and " + std::to_string(op.attributes.size()) +
-                " attributes but received " + std::to_string(tensors) + " and " + std::to_string(attributes));
+    throw Error(std::string(op.name) + ": Expected " + std::to_string(op.tensors.size()) + " tensors and " +
+                std::to_string(op.attributes.size()) + " attributes but received " + std::to_string(tensors) + " and " +
+                std::to_string(attributes));
   std::unique_ptr<Command> command = open.device->command();
   command->op = &op;
   command->number = static_cast<int>(number);
   command->kernel = open.device->backend().kernels[number];
-  if (!command->kernel) throw Error(std::string(op.name) + ": the back end " + open.device->backend().name + " has no such kernel");
+  if (!command->kernel)
+    throw Error(std::string(op.name) + ": the back end " + open.device->backend().name + " has no such kernel");
   command->tensorCount = static_cast<int>(tensors);
   for (int index = 0; index < tensors; ++index) readTensor(reader, *open.device, *command, index);
   for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();
@@ -324,7 +333,9 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   checkRange(*storage, offset, bytes);
   auto staged = std::make_shared<std::vector<uint8_t>>(source.Data(), source.Data() + bytes);
   open.device->enqueueJob(
-      storage, [staged, offset, bytes](void* address) { std::memcpy(static_cast<char*>(address) + offset, staged->data(), bytes); }, nullptr);
+      storage,
+      [staged, offset, bytes](void* address) { std::memcpy(static_cast<char*>(address) + offset, staged->data(), bytes); },
+      nullptr);
   return info.Env().Undefined();
 }
 
@@ -379,7 +390,8 @@ Napi::Value openWeights(const Napi::CallbackInfo& info) {
 std::shared_ptr<WeightFile>& weightFile(const Napi::CallbackInfo& info, int index) {
   auto& files = Environment::of(info.Env()).files;
   const int64_t number = integer(info, index);
-  if (number < 0 || number >= static_cast<int64_t>(files.size()) || !files[number]) throw Error("Expected an open weight file but it was closed");
+  if (number < 0 || number >= static_cast<int64_t>(files.size()) || !files[number])
+    throw Error("Expected an open weight file but it was closed");
   return files[number];
 }
 
@@ -393,7 +405,10 @@ Napi::Value readWeights(const Napi::CallbackInfo& info) {
   if (entry < 0 || entry >= static_cast<int64_t>(file->entries().size())) throw Error("Expected an entry of " + file->path());
   checkRange(*storage, offset, file->entries()[entry].elements() * dtypeSize(dtype));
   open.device->enqueueJob(
-      storage, [file, entry, dtype, offset, heads](void* address) { file->read(entry, dtype, static_cast<char*>(address) + offset, heads); },
+      storage,
+      [file, entry, dtype, offset, heads](void* address) {
+        file->read(entry, dtype, static_cast<char*>(address) + offset, heads);
+      },
       nullptr);
   return info.Env().Undefined();
 }

@@ -14,7 +14,8 @@ std::mutex& registryMutex() {
 std::unique_ptr<Communicator> Communicator::join(const std::string& name, int rank, int size) {
   static std::map<std::string, std::weak_ptr<Group>> registry;
   if (size < 1 || rank < 0 || rank >= size)
-    throw Error("Communicator '" + name + "': Expected 0 ≤ rank < size but received rank " + std::to_string(rank) + " of " + std::to_string(size));
+    throw Error("Communicator '" + name + "': Expected 0 ≤ rank < size but received rank " + std::to_string(rank) + " of " +
+                std::to_string(size));
   std::lock_guard lock(registryMutex());
   std::shared_ptr<Group> group = registry[name].lock();
   if (!group || group->aborted) {
@@ -26,7 +27,8 @@ std::unique_ptr<Communicator> Communicator::join(const std::string& name, int ra
     registry[name] = group;
   }
   if (group->size != size)
-    throw Error("Communicator '" + name + "': Expected " + std::to_string(group->size) + " ranks but received a world size of " + std::to_string(size));
+    throw Error("Communicator '" + name + "': Expected " + std::to_string(group->size) + " ranks but received a world size of " +
+                std::to_string(size));
   if (group->present[rank]) throw Error("Communicator '" + name + "': rank " + std::to_string(rank) + " has joined already");
   group->present[rank] = true;
   return std::unique_ptr<Communicator>(new Communicator(std::move(group), rank));
@@ -69,8 +71,6 @@ void Communicator::barrier() {
   if (group_->round == round) fail();
 }
 
-void Communicator::fail() const {
-  throw Error("Communicator '" + group_->name + "': a rank has left; the others cannot go on");
-}
+void Communicator::fail() const { throw Error("Communicator '" + group_->name + "': a rank has left; the others cannot go on"); }
 
 }  // namespace cd

@@ -16,8 +16,8 @@ std::string describe(const Command& command, const char* what) {
   for (int index = 0; index < command.tensorCount; ++index) {
     const Tensor& tensor = command.tensors[index];
     if (!tensor.present) continue;
-    text += (text.back() == '(' ? "" : ", ") + std::string((command.op->tensors.begin() + index)->name) + " " + dtypeName(tensor.dtype) +
-            shapeText(tensor);
+    text += (text.back() == '(' ? "" : ", ") + std::string((command.op->tensors.begin() + index)->name) + " " +
+            dtypeName(tensor.dtype) + shapeText(tensor);
   }
   text += "): " + std::string(what);
   return command.trace.empty() ? text : text + "\nenqueued " + command.trace;
@@ -118,7 +118,8 @@ void Device::enqueue(std::unique_ptr<Command> command) {
   if (idle) wake_.notify_one();
 }
 
-void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done) {
+void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job,
+                        std::function<void(const Poison&)> done) {
   std::unique_ptr<Command> command = this->command();
   command->target = std::move(target);
   command->job = std::move(job);
@@ -181,7 +182,8 @@ void Device::runKernel(Command& command) {
   Poison poison;
   for (int index = 0; index < command.tensorCount && !poison; ++index) {
     if (command.storages[index] && parameters[index].access != Access::Out) poison = command.storages[index]->poison;
-    command.tensors[index].data = command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
+    command.tensors[index].data =
+        command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
   }
   if (!poison) {
     try {

@@ -31,7 +31,7 @@ struct Command {
   double attributes[kMaxAttributes];
   std::string trace;  // where it was enqueued, in debug mode
 
-  std::shared_ptr<Storage> target;   // of a job: poisoned when the job throws
+  std::shared_ptr<Storage> target;  // of a job: poisoned when the job throws
   std::function<void(void* address)> job;
   std::function<void(const Poison& poison)> done;  // of a job: told how it went
 

@@ -194,8 +194,8 @@ using Kernel = void (*)(const Call&);
 
 // The entry point of a back-end plug-in, `extern "C" const cd::Backend* compress_distill_backend()`.
 struct Backend {
-  const char* name;           // "avx2", "avx512", "avx512bf16", "cuda", …
-  const Kernel* kernels;      // in the order of kernels/ops.def; null where the back end has none
+  const char* name;       // "avx2", "avx512", "avx512bf16", "cuda", …
+  const Kernel* kernels;  // in the order of kernels/ops.def; null where the back end has none
   int kernelCount;
 };
 

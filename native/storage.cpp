@@ -21,8 +21,9 @@ std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
   if (failAfter_ > 0) --failAfter_;
   const int64_t size = roundedSize(bytes);
   if (statistics_.liveBytes + size > limit_)
-    throw Error("Device memory: Expected room for " + mebibytes(size) + " but " + mebibytes(statistics_.liveBytes) + " of the limit of " +
-                mebibytes(limit_) + " are in use; raise the limit, or use shorter sequences, smaller batches or activation checkpointing");
+    throw Error("Device memory: Expected room for " + mebibytes(size) + " but " + mebibytes(statistics_.liveBytes) +
+                " of the limit of " + mebibytes(limit_) +
+                " are in use; raise the limit, or use shorter sequences, smaller batches or activation checkpointing");
   // A cached block may be up to a quarter too large: less reuse would cost memory between blocks, more inside them.
   const auto cached = free_.lower_bound(size);
   void* address;

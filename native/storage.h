@@ -18,11 +18,11 @@ namespace cd {
 using Poison = std::shared_ptr<const std::string>;
 
 struct Storage {
-  void* block;         // what the allocator knows it by
-  void* address;       // what operations know it by: opaque on cpu-chaos, where only Device::resolve makes a pointer of it
-  int64_t bytes;       // as asked for
+  void* block;    // what the allocator knows it by
+  void* address;  // what operations know it by: opaque on cpu-chaos, where only Device::resolve makes a pointer of it
+  int64_t bytes;  // as asked for
   int64_t blockBytes;
-  Poison poison;       // touched by the stream's thread only
+  Poison poison;  // touched by the stream's thread only
 
   Storage(void* block, int64_t bytes, int64_t blockBytes) : block(block), address(block), bytes(bytes), blockBytes(blockBytes) {}
 };
