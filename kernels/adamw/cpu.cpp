@@ -50,15 +50,34 @@ struct Block {
     for (int64_t i = count; i < padded; ++i) values[i] = 0;
   }
 
+  // The search of dynamic_map.h in three loops, of which only the table look-ups are not vectorised.
   static float encode(const DynamicMap& map, float* values, int64_t count, int64_t padded, uint8_t* codes) {
     const float scale = absmax(values, padded);
     const Vec divisor = splat(scale > 0 ? scale : 1.0f);
-    for (int64_t i = 0; i < padded; i += kWidth) store(values + i, load(values + i) / divisor);
-    for (int64_t i = 0; i < count; ++i) {
-      const int code = map.encode(values[i]);
-      // A negative value keeps its sign: zero moves one code down.
-      codes[i] = static_cast<uint8_t>(code - (values[i] < 0 && map.value[code] == 0));
+    int32_t buckets[kBlock], nearest[kBlock];
+    float middles[kBlock];
+    for (int64_t i = 0; i < padded; i += kWidth) {
+      const Vec x = load(values + i) / divisor;
+      store(values + i, x);
+      const IVec bits = reinterpret_cast<IVec>(x), last = IVec{} + (DynamicMap::kBuckets - 1);
+      IVec bucket = ((bits & 0x7fffffff) >> 16) - DynamicMap::kFirstBucket;
+      bucket = bucket < 0 ? IVec{} : bucket;
+      bucket = bucket > last ? last : bucket;
+      *reinterpret_cast<IVec*>(buckets + i) = bucket + ((bits < 0) & DynamicMap::kBuckets);
     }
+    for (int64_t i = 0; i < padded; ++i) {
+      nearest[i] = map.first[buckets[i]];
+      middles[i] = map.middle[nearest[i]];
+    }
+    for (int64_t i = 0; i < padded; i += kWidth) {
+      const Vec x = load(values + i);
+      IVec code = *reinterpret_cast<const IVec*>(nearest + i);
+      code -= x > load(middles + i);
+      // A negative value keeps its sign: the code of zero moves one down. (Masks are −1.)
+      code += (x < 0.0f) & (code == DynamicMap::kSignedZero);
+      *reinterpret_cast<IVec*>(nearest + i) = code;
+    }
+    for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(nearest[i]);
     return scale;
   }
 };

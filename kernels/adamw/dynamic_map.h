@@ -9,17 +9,15 @@
 namespace cd {
 
 struct DynamicMap {
+  static constexpr int kSignedZero = 127;  // the signed map's code of 0
   float value[256] = {};
   float middle[256] = {};  // between value[i] and value[i + 1]; the last is +∞
-  // The nearest code of a number is looked up by sign, exponent and the first 7 mantissa bits. Such a bucket is narrower than
-  // the distance between codes, so it holds one middle at most: the first code of the bucket, plus one comparison.
-  static constexpr int kSmallestExponent = 127 - 27, kBuckets = (28 << 7) + 1;
-  uint8_t first[2][kBuckets] = {};
-
-  static constexpr int bucket(float x) {
-    const int index = static_cast<int>((std::bit_cast<uint32_t>(x) & 0x7fffffffu) >> 16) - (kSmallestExponent << 7);
-    return index < 0 ? 0 : index >= kBuckets ? kBuckets - 1 : index;
-  }
+  // The nearest code of x in [−1, 1] is looked up by sign, exponent and the first 7 mantissa bits. Such a bucket is narrower than
+  // the distance between codes, so it holds one middle at most: the code is first[bucket], plus 1 if x lies above the middle
+  // after it. A tie takes the lower code. Buckets of negative numbers follow those of positive ones.
+  //   bucket = clamp((bits of |x| >> 16) − kFirstBucket, 0, kBuckets − 1) + (sign bit of x) · kBuckets
+  static constexpr int kFirstBucket = (127 - 27) << 7, kBuckets = (28 << 7) + 1;
+  uint8_t first[2 * kBuckets] = {};
 
   constexpr explicit DynamicMap(bool withSign) {
     int count = 0;
@@ -48,27 +46,19 @@ struct DynamicMap {
       }
     for (int i = 0; i < 255; ++i) middle[i] = (value[i] + value[i + 1]) * 0.5f;
     middle[255] = std::bit_cast<float>(0x7f800000u);
-    // first: the nearest code of the bucket's smallest value. A bucket of negative numbers is counted from its low end.
+    // first: the nearest code of the bucket's smallest number, which is its far edge where numbers are negative.
     for (int sign = 0; sign < 2; ++sign)
-      for (int index = 0; index < kBuckets; ++index) {
-        const uint32_t edge = static_cast<uint32_t>(index + (kSmallestExponent << 7) + (sign ? 1 : 0)) << 16;
-        const float magnitude = index == 0 && sign == 0 ? 0.0f : std::bit_cast<float>(edge);
-        const float low = sign ? -magnitude : magnitude;
+      for (int bucket = 0; bucket < kBuckets; ++bucket) {
+        const float edge = std::bit_cast<float>(static_cast<uint32_t>(bucket + kFirstBucket + sign) << 16);
+        const float low = sign ? -edge : bucket == 0 ? 0.0f : edge;
         int from = 0, to = 255;
         while (from < to) {
           const int half = (from + to) / 2;
           if (low > middle[half]) from = half + 1;
           else to = half;
         }
-        first[sign][index] = static_cast<uint8_t>(from);
+        first[sign * kBuckets + bucket] = static_cast<uint8_t>(from);
       }
-  }
-
-  // The nearest code of x in [−1, 1]; a tie takes the lower code.
-  constexpr int encode(float x) const {
-    const int sign = x < 0;
-    const int code = first[sign][bucket(x)];
-    return code + (x > middle[code]);
   }
 };
 
