@@ -65,7 +65,8 @@ struct Workspace {
 
 // Scores of one row's tile → weights exp(score − maximum), the row's running maximum and sum, its output rescaled.
 template <class P>
-inline void softmaxRow(const float* scores, Range range, float scale, P* weights, float* maximum, float* sum, float* output, int64_t columns) {
+inline void softmaxRow(const float* scores, Range range, float scale, P* weights, float* maximum, float* sum, float* output,
+                       int64_t columns) {
   constexpr int kTileVectors = kKeyTile / kWidth;
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   Vec score[kTileVectors], largest = splat(kNone);
@@ -98,7 +99,8 @@ inline void softmaxRow(const float* scores, Range range, float scale, P* weights
 // output row += weights · values over keys [from, to) of the tile. A pair that is only half in the range leaves the other
 // half's value out.
 template <class U, class P>
-inline void addKeys(const P* weights, const U* values, int64_t from, int64_t to, float* output, int64_t columns, int64_t tileUnits) {
+inline void addKeys(const P* weights, const U* values, int64_t from, int64_t to, float* output, int64_t columns,
+                    int64_t tileUnits) {
   constexpr int kStep = kPerUnit<U>;
   for (int64_t column = 0; column < columns; column += kPanel, values += tileUnits * kPanel) {
     int64_t key = from;
@@ -178,8 +180,8 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
       if (shared.end < shared.begin) shared = {kKeyTile, kKeyTile};
       for (int64_t i = row; i < row + some; ++i) {
         const Range range = seen(i);
-        addKeys<U>(work.weights + i * kKeyTile, work.values, range.begin, std::min(range.end, shared.begin), work.output + i * columns, columns,
-                   work.kTileUnits);
+        addKeys<U>(work.weights + i * kKeyTile, work.values, range.begin, std::min(range.end, shared.begin),
+                   work.output + i * columns, columns, work.kTileUnits);
       }
       for (int64_t column = 0; column < columns && shared.begin < shared.end; column += kPanel)
         multiplyRows<U, true>(some, work.weights + row * kKeyTile + shared.begin, kKeyTile * sizeof(P),
@@ -187,8 +189,8 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
                               (shared.end - shared.begin) / kPerUnit<U>, work.output + row * columns + column, columns);
       for (int64_t i = row; i < row + some; ++i) {
         const Range range = seen(i);
-        addKeys<U>(work.weights + i * kKeyTile, work.values, std::max(range.begin, shared.end), range.end, work.output + i * columns, columns,
-                   work.kTileUnits);
+        addKeys<U>(work.weights + i * kKeyTile, work.values, std::max(range.begin, shared.end), range.end,
+                   work.output + i * columns, columns, work.kTileUnits);
       }
     }
   }

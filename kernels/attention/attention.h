@@ -9,7 +9,8 @@
 //   softmax and then dropped (gpt-oss). lse = log Σ exp, sink included.
 // attention_backward  q, k, v, cuSeqlens, o, lse as above, do as o → dq, dk, dv as q, k, v (overwritten)
 //   P = exp(scale·q·kᵀ − lse), dv = Pᵀ·do, dS = P·(do·vᵀ − Σ do·o)·scale, dq = dS·k, dk = dSᵀ·q (Dao et al. 2022, algorithm 4).
-// kv_write            k, v [T,G,D], slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype, written at slot = block·S + offset;
+// kv_write            k, v [T,G,D], slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype, written at slot = block·S +
+// offset;
 //   −1 skips a token. Two tokens with one slot: either may win.
 // paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype, blockTable i32 [B,maxBlocks], cuSeqlens i32 [B+1]
 //                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]

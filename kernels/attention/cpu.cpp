@@ -31,7 +31,8 @@ void forEachTile(const Call& call, const Tensor& cuSeqlens, const Shape& shape, 
 }
 
 Shape shapeOf(const Call& call, int64_t groups) {
-  return {groups == 0 ? 0 : call[0].shape[1] / groups, call[0].shape[2], static_cast<float>(call.attribute(0)), static_cast<int64_t>(call.attribute(1))};
+  return {groups == 0 ? 0 : call[0].shape[1] / groups, call[0].shape[2], static_cast<float>(call.attribute(0)),
+          static_cast<int64_t>(call.attribute(1))};
 }
 
 template <class T>
@@ -44,8 +45,9 @@ void packed(const Call& call) {
     const int64_t start = bounds[b], head = g * shape.heads;
     attend<T>(
         shape, queries, from, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
-        [&](int64_t key) { return k.row<T>((start + key) * G + g); }, [&](int64_t key) { return v.row<T>((start + key) * G + g); },
-        sinks.present ? sinks.as<float>() + head : nullptr, work, [&](int64_t query, int64_t h, const float* output, float logSum) {
+        [&](int64_t key) { return k.row<T>((start + key) * G + g); },
+        [&](int64_t key) { return v.row<T>((start + key) * G + g); }, sinks.present ? sinks.as<float>() + head : nullptr, work,
+        [&](int64_t query, int64_t h, const float* output, float logSum) {
           const int64_t row = (start + from + query) * H + head + h;
           writeRow(o.row<T>(row), output, shape.D);
           lse.as<float>()[row] = logSum;
@@ -65,19 +67,22 @@ void checkPages(const Call& call) {
     if (length < queries) refuse(call, 5, "cover the " + std::to_string(queries) + " query tokens" + sequence, length);
     const int64_t blocks = (length + blockSize - 1) / blockSize;
     if (blocks > blockTable.shape[1])
-      refuse(call, 3, "have " + std::to_string(blocks) + " blocks for " + std::to_string(length) + " tokens" + sequence, blockTable.shape[1]);
+      refuse(call, 3, "have " + std::to_string(blocks) + " blocks for " + std::to_string(length) + " tokens" + sequence,
+             blockTable.shape[1]);
     const int64_t firstKey = window == 0 ? 0 : std::max<int64_t>(0, length - queries - window + 1);
     for (int64_t i = firstKey / kKeyTile * kKeyTile / blockSize; i < blocks; ++i) {
       const int64_t block = blockTable.row<int32_t>(b)[i];
       if (block < 0 || block >= cache.shape[0])
-        refuse(call, 3, "name a block below " + std::to_string(cache.shape[0]) + " at place " + std::to_string(i) + sequence, block);
+        refuse(call, 3, "name a block below " + std::to_string(cache.shape[0]) + " at place " + std::to_string(i) + sequence,
+               block);
     }
   }
 }
 
 template <class T>
 void paged(const Call& call) {
-  const Tensor &q = call[0], &keys = call[1], &values = call[2], &blockTable = call[3], &cuSeqlens = call[4], &sinks = call[6], &o = call[7];
+  const Tensor &q = call[0], &keys = call[1], &values = call[2], &blockTable = call[3], &cuSeqlens = call[4], &sinks = call[6],
+               &o = call[7];
   const int64_t H = q.shape[1], G = keys.shape[2], blockSize = keys.shape[1];
   const Shape shape = shapeOf(call, G);
   const int32_t *bounds = cuSeqlens.as<int32_t>(), *lengths = call[5].as<int32_t>();
@@ -88,7 +93,8 @@ void paged(const Call& call) {
     attend<T>(
         shape, queries, first, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
         [&](int64_t key) { return keys.row<T>(slot(key)); }, [&](int64_t key) { return values.row<T>(slot(key)); },
-        sinks.present ? sinks.as<float>() + head : nullptr, work, [&](int64_t query, int64_t h, const float* output, float) {
+        sinks.present ? sinks.as<float>() + head : nullptr, work,
+        [&](int64_t query, int64_t h, const float* output, float) {
           writeRow(o.row<T>((start + from + query) * H + head + h), output, shape.D);
         });
   });
@@ -112,7 +118,8 @@ void kv_write(const Call& call) {
   const int32_t* slot = slots.as<int32_t>();
   for (int64_t t = 0; t < T; ++t)
     if (slot[t] < -1 || slot[t] >= all)
-      refuse(call, 2, "be -1 or below " + std::to_string(all) + " (blocks times block size) for token " + std::to_string(t), slot[t]);
+      refuse(call, 2, "be -1 or below " + std::to_string(all) + " (blocks times block size) for token " + std::to_string(t),
+             slot[t]);
   const int64_t size = dtypeSize(k.dtype), bytes = k.cols() * size;
   const auto move = [&](const Tensor& from, int64_t fromRow, const Tensor& to, int64_t toRow) {
     for (int64_t g = 0; g < G; ++g)

@@ -19,12 +19,12 @@ float dot(const T* a, const T* b, int64_t count) {
 
 // out [rows, panels of columns] = or += left · right; `right` is packed, its panels `units` long.
 template <class U, bool Continue, class A>
-void product(int64_t rows, const A* left, int64_t leftStride, const U* right, int64_t panelUnits, int64_t units, int64_t columns, float* out,
-             int64_t outStride) {
+void product(int64_t rows, const A* left, int64_t leftStride, const U* right, int64_t panelUnits, int64_t units, int64_t columns,
+             float* out, int64_t outStride) {
   for (int64_t column = 0; column < columns; column += kPanel, right += panelUnits * kPanel)
     for (int64_t row = 0; row < rows; row += kTileRows)
-      multiplyRows<U, Continue>(std::min<int64_t>(kTileRows, rows - row), left + row * leftStride, leftStride * sizeof(A), right, units,
-                                out + row * outStride + column, outStride);
+      multiplyRows<U, Continue>(std::min<int64_t>(kTileRows, rows - row), left + row * leftStride, leftStride * sizeof(A), right,
+                                units, out + row * outStride + column, outStride);
 }
 
 // One query head of one document: every step joins 64 keys and 64 queries.
@@ -37,19 +37,19 @@ struct HeadBackward {
   int64_t D, units, columns;
   float scale;
   int64_t window;
-  float *dq, *delta;                    // [length, columns], [length]
-  float *dk, *dv;                       // [kTile, columns]
-  float *scores, *upstream;             // [kTile keys, kTile queries]
-  S *p, *ds;                            // [kTile keys, kTile queries]
-  U* dsTransposed;                      // [kTile queries, kTileUnits]
-  U *k, *v;                             // [kTile, units]
-  U *qAlong, *doAlong;                  // panels of queries, [units, kPanel]
-  U *qAcross, *doAcross, *kAcross;      // panels of columns, [kTileUnits, kPanel]
+  float *dq, *delta;                // [length, columns], [length]
+  float *dk, *dv;                   // [kTile, columns]
+  float *scores, *upstream;         // [kTile keys, kTile queries]
+  S *p, *ds;                        // [kTile keys, kTile queries]
+  U* dsTransposed;                  // [kTile queries, kTileUnits]
+  U *k, *v;                         // [kTile, units]
+  U *qAlong, *doAlong;              // panels of queries, [units, kPanel]
+  U *qAcross, *doAcross, *kAcross;  // panels of columns, [kTileUnits, kPanel]
 
   static int64_t floats(int64_t length, int64_t D) {
     const int64_t units = roundUp(unitCount<U>(D), 16), columns = roundUp(D, kPanel);
-    return length * columns + roundUp(length, 16) + 2 * kTile * columns + 4 * kTile * kTile + kTile * kTileUnits + 4 * kTile * units +
-           3 * columns * kTileUnits;
+    return length * columns + roundUp(length, 16) + 2 * kTile * columns + 4 * kTile * kTile + kTile * kTileUnits +
+           4 * kTile * units + 3 * columns * kTileUnits;
   }
   HeadBackward(float* memory, int64_t length, int64_t D, float scale, int64_t window)
       : D(D), units(roundUp(unitCount<U>(D), 16)), columns(roundUp(D, kPanel)), scale(scale), window(window) {
@@ -76,12 +76,14 @@ struct HeadBackward {
   template <class Row>
   void packAlong(Row&& row, int64_t count, U* target) const {
     for (int64_t i = 0; i < kTile; i += kPanel)
-      if (i < count) packPanelAlong<U>([&](int64_t j) { return row(i + j); }, std::min<int64_t>(kPanel, count - i), D, target + i * units);
+      if (i < count)
+        packPanelAlong<U>([&](int64_t j) { return row(i + j); }, std::min<int64_t>(kPanel, count - i), D, target + i * units);
   }
   template <class Row>
   void packAcross(Row&& row, int64_t count, U* target) const {
     for (int64_t column = 0; column < columns; column += kPanel)
-      packPanelAcross<U>([&](int64_t j) { return row(j) + column; }, std::min<int64_t>(kPanel, D - column), count, target + column * kTileUnits);
+      packPanelAcross<U>([&](int64_t j) { return row(j) + column; }, std::min<int64_t>(kPanel, D - column), count,
+                         target + column * kTileUnits);
   }
 
   // scores and upstream (do·vᵀ) of keys × queries → p and ds; what the mask hides becomes 0.
@@ -94,7 +96,8 @@ struct HeadBackward {
     for (int64_t key = 0; key < keys; ++key) {
       const int64_t from = firstKey + key - firstQuery;  // the first query that sees the key
       const int64_t to = window == 0 ? queries : std::min(queries, from + window);
-      const int32_t begin = static_cast<int32_t>(std::clamp<int64_t>(from, 0, kTile)), end = static_cast<int32_t>(std::clamp<int64_t>(to, 0, kTile));
+      const int32_t begin = static_cast<int32_t>(std::clamp<int64_t>(from, 0, kTile)),
+                    end = static_cast<int32_t>(std::clamp<int64_t>(to, 0, kTile));
 #pragma GCC unroll 4
       for (int i = 0; i < kTile; i += kWidth) {
         const IVec query = lane + i;
@@ -134,7 +137,8 @@ struct HeadBackward {
         product<U, true>(keys, p, kTile, doAcross, kTileUnits, queryUnits, columns, dv, columns);
         product<U, true>(keys, ds, kTile, qAcross, kTileUnits, queryUnits, columns, dk, columns);
         transposeRows<U>(ds, kTile, queries, keys, dsTransposed, kTileUnits);
-        product<U, true>(queries, dsTransposed, kTileUnits, kAcross, kTileUnits, keyUnits, columns, dq + query * columns, columns);
+        product<U, true>(queries, dsTransposed, kTileUnits, kAcross, kTileUnits, keyUnits, columns, dq + query * columns,
+                         columns);
       }
       for (int64_t i = 0; i < keys; ++i) emit(key + i, dk + i * columns, dv + i * columns);
     }
@@ -176,17 +180,22 @@ void backward(const Call& call) {
     const int64_t b = order[task / H], h = task % H, g = h / heads, start = bounds[b], length = bounds[b + 1] - start;
     const HeadBackward<T> head(memory + worker * floats, longest, D, scale, window);
     float* const logSums = memory + (worker + 1) * floats - longest;
-    const auto queryRow = [&](const Tensor& tensor) { return [&tensor, start, H, h](int64_t i) { return tensor.row<T>((start + i) * H + h); }; };
-    const auto keyRow = [&](const Tensor& tensor) { return [&tensor, start, G, g](int64_t i) { return tensor.row<T>((start + i) * G + g); }; };
+    const auto queryRow = [&](const Tensor& tensor) {
+      return [&tensor, start, H, h](int64_t i) { return tensor.row<T>((start + i) * H + h); };
+    };
+    const auto keyRow = [&](const Tensor& tensor) {
+      return [&tensor, start, G, g](int64_t i) { return tensor.row<T>((start + i) * G + g); };
+    };
     for (int64_t i = 0; i < length; ++i) {
       head.delta[i] = dot(queryRow(dOut)(i), queryRow(o)(i), D);
       logSums[i] = lse.as<float>()[(start + i) * H + h];
     }
-    head.run(length, queryRow(q), keyRow(k), keyRow(v), queryRow(dOut), logSums, [&](int64_t key, const float* dkRow, const float* dvRow) {
-      const int64_t row = (start + key) * H + h;
-      std::memcpy(dkHeads + row * columns, dkRow, sizeof(float) * columns);
-      std::memcpy(dvHeads + row * columns, dvRow, sizeof(float) * columns);
-    });
+    head.run(length, queryRow(q), keyRow(k), keyRow(v), queryRow(dOut), logSums,
+             [&](int64_t key, const float* dkRow, const float* dvRow) {
+               const int64_t row = (start + key) * H + h;
+               std::memcpy(dkHeads + row * columns, dkRow, sizeof(float) * columns);
+               std::memcpy(dvHeads + row * columns, dvRow, sizeof(float) * columns);
+             });
     for (int64_t i = 0; i < length; ++i) writeRow(dq.row<T>((start + i) * H + h), head.dq + i * columns, D);
   });
 

@@ -18,7 +18,8 @@ inline void checkDocuments(const Call& call, int index, int64_t tokens) {
   if (bounds[0] != 0) refuse(call, index, "start at 0", bounds[0]);
   for (int64_t b = 0; b < documents; ++b)
     if (bounds[b + 1] < bounds[b]) refuse(call, index, "never fall, after " + std::to_string(bounds[b]), bounds[b + 1]);
-  if (bounds[documents] != tokens) refuse(call, index, "end at " + std::to_string(tokens) + " (the number of packed tokens)", bounds[documents]);
+  if (bounds[documents] != tokens)
+    refuse(call, index, "end at " + std::to_string(tokens) + " (the number of packed tokens)", bounds[documents]);
 }
 
 // Pieces of at most `piece` tokens of every document, numbered through: firstPiece [documents + 1] → their total.

@@ -11,7 +11,8 @@ void checkHeads(const Call& call, int query, int key, int rank) {
   call.expectRank(key, rank);
   const int64_t heads = call[query].shape[1], groups = call[key].shape[rank - 2];
   if (groups == 0 ? heads != 0 : heads % groups != 0)
-    call.fail(query, "have a multiple of the " + std::to_string(groups) + " heads of '" + call.name(key) + "'", std::to_string(heads));
+    call.fail(query, "have a multiple of the " + std::to_string(groups) + " heads of '" + call.name(key) + "'",
+              std::to_string(heads));
   if (call[key].shape[rank - 1] != call[query].shape[2])
     call.fail(key, "have head size " + std::to_string(call[query].shape[2]), std::to_string(call[key].shape[rank - 1]));
   call.expectSameDType(key, query);

@@ -24,7 +24,9 @@ struct Left {
   const void* data;
   int64_t rowBytes;
   int64_t blockBytes;
-  const char* at(int64_t row, int64_t block) const { return static_cast<const char*>(data) + row * rowBytes + block * blockBytes; }
+  const char* at(int64_t row, int64_t block) const {
+    return static_cast<const char*>(data) + row * rowBytes + block * blockBytes;
+  }
 };
 
 // out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel. With Continue the sums
@@ -58,14 +60,22 @@ inline void multiplyRows(int64_t rows, const void* left, int64_t rowBytes, const
                          int64_t outStride = kPanel) {
   const char* a = static_cast<const char*>(left);
   switch (rows) {
-    case 1: return multiplyTile<U, 1, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 2: return multiplyTile<U, 2, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 3: return multiplyTile<U, 3, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 4: return multiplyTile<U, 4, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 5: return multiplyTile<U, 5, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 6: return multiplyTile<U, 6, Continue>(a, rowBytes, panel, units, out, outStride);
-    case 7: return multiplyTile<U, 7, Continue>(a, rowBytes, panel, units, out, outStride);
-    default: return multiplyTile<U, kTileRows, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 1:
+      return multiplyTile<U, 1, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 2:
+      return multiplyTile<U, 2, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 3:
+      return multiplyTile<U, 3, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 4:
+      return multiplyTile<U, 4, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 5:
+      return multiplyTile<U, 5, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 6:
+      return multiplyTile<U, 6, Continue>(a, rowBytes, panel, units, out, outStride);
+    case 7:
+      return multiplyTile<U, 7, Continue>(a, rowBytes, panel, units, out, outStride);
+    default:
+      return multiplyTile<U, kTileRows, Continue>(a, rowBytes, panel, units, out, outStride);
   }
 }
 
@@ -111,8 +121,8 @@ inline void multiplyPart(const Left& a, const Part& part, int64_t N, int64_t K, 
 
 // How a product is cut into tasks. It changes no bit of the result.
 struct Tasks {
-  int64_t rows, panels;            // of one task
-  int64_t rowTasks, panelTasks;    // how many
+  int64_t rows, panels;          // of one task
+  int64_t rowTasks, panelTasks;  // how many
   Tasks(int64_t M, int64_t N, int workers) {
     const int64_t allPanels = panelCount(N);
     rowTasks = (M + 255) / 256;

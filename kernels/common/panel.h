@@ -6,8 +6,8 @@
 
 namespace cd::units {
 
-constexpr int kVectors = 2;                  // vectors of one panel row
-constexpr int kPanel = kVectors * kWidth;    // columns of a panel
+constexpr int kVectors = 2;                // vectors of one panel row
+constexpr int kPanel = kVectors * kWidth;  // columns of a panel
 
 inline int64_t panelCount(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 
@@ -55,7 +55,8 @@ inline void packPanelAcross(RowOf&& rowOf, int64_t columns, int64_t elements, U*
     const decltype(first) second = kPerUnit<U> == 2 && k + 1 < elements ? rowOf(k + 1) : nullptr;
     for (int v = 0; v < kVectors; ++v) {
       const int64_t lanes = columns - v * kWidth;
-      storeUnits(panel + v * kWidth, lanes > 0 ? loadAcross<U>(first + v * kWidth, second ? second + v * kWidth : nullptr, lanes) : UVec{});
+      storeUnits(panel + v * kWidth,
+                 lanes > 0 ? loadAcross<U>(first + v * kWidth, second ? second + v * kWidth : nullptr, lanes) : UVec{});
     }
   }
 }

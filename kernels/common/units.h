@@ -50,7 +50,8 @@ template <class U>
 inline Vec multiplyAdd(UVec a, UVec b, Vec acc) {
 #if defined(__AVX512BF16__)
   if constexpr (std::is_same_v<U, Pair>)
-    return reinterpret_cast<Vec>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+    return reinterpret_cast<Vec>(
+        _mm512_dpbf16_ps(reinterpret_cast<__m512>(acc), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
 #endif
   return fma(reinterpret_cast<Vec>(a), reinterpret_cast<Vec>(b), acc);
 }
@@ -63,8 +64,7 @@ inline UVec loadAlong(const T* row, int64_t elements) {
     else return loadUnits(row);
   }
 #if defined(__AVX512BW__)
-  if constexpr (std::is_same_v<U, Pair>)
-    return reinterpret_cast<UVec>(_mm512_maskz_loadu_epi16((1u << elements) - 1u, row));
+  if constexpr (std::is_same_v<U, Pair>) return reinterpret_cast<UVec>(_mm512_maskz_loadu_epi16((1u << elements) - 1u, row));
   else if constexpr (std::is_same_v<T, float>)
     return reinterpret_cast<UVec>(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << elements) - 1u), row));
 #endif
@@ -76,8 +76,8 @@ inline UVec loadAlong(const T* row, int64_t elements) {
   return loadUnits(lanes);
 }
 
-// Units of `lanes` columns, at most kWidth used, from a row (f32) or from two rows (a bf16 pair; second is null past the last row).
-// Other lanes are 0.
+// Units of `lanes` columns, at most kWidth used, from a row (f32) or from two rows (a bf16 pair; second is null past the last
+// row). Other lanes are 0.
 template <class U, class T>
 inline UVec loadAcross(const T* first, [[maybe_unused]] const T* second, int64_t lanes) {
   if constexpr (std::is_same_v<U, Pair>) {

@@ -12,7 +12,8 @@ void checkTargets(const Call& call) {
   const int64_t T = call[0].shape[0], V = call[1].shape[0];
   for (int64_t t = 0; t < T; ++t)
     if (targets[t] < -1 || targets[t] >= V)
-      call.fail(2, "be -1 or below " + std::to_string(V) + " (the vocabulary) for token " + std::to_string(t), std::to_string(targets[t]));
+      call.fail(2, "be -1 or below " + std::to_string(V) + " (the vocabulary) for token " + std::to_string(t),
+                std::to_string(targets[t]));
 }
 
 // Tokens with a target whose weight, where there are weights, is not 0.
@@ -39,7 +40,8 @@ void forEachChunk(const Call& call, const float* weights, bool keep, bool gradie
 
 void clear(const Tensor& tensor) {
   for (int64_t row = 0; row < tensor.rows(); ++row)
-    std::memset(static_cast<char*>(tensor.data) + row * tensor.rowStride * dtypeSize(tensor.dtype), 0, tensor.cols() * dtypeSize(tensor.dtype));
+    std::memset(static_cast<char*>(tensor.data) + row * tensor.rowStride * dtypeSize(tensor.dtype), 0,
+                tensor.cols() * dtypeSize(tensor.dtype));
 }
 }  // namespace
 

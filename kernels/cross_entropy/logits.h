@@ -9,8 +9,8 @@
 namespace cd::cross_entropy {
 using namespace units;
 
-constexpr int64_t kChunk = 256;       // tokens whose logits exist at one time
-constexpr int64_t kGroup = 4;         // panels of one tile multiplied in one go, so that their sums stay in the cache
+constexpr int64_t kChunk = 256;  // tokens whose logits exist at one time
+constexpr int64_t kGroup = 4;    // panels of one tile multiplied in one go, so that their sums stay in the cache
 constexpr int64_t kTilePanels = kVocabularyTile / kPanel;
 
 template <class T>
@@ -26,17 +26,26 @@ struct Chunk {
   bool keep, gradients;  // keep: logits of the whole chunk, not only of a worker's tile
   int64_t workspace;     // floats per worker
   float* workers;
-  float* logits;         // [capacity, padded]; after differentiate, each tile's row begins with d in the form of S
-  LogSumExp* sums;       // [capacity, tiles]
-  float* targetLogits;   // [capacity]
-  float* lse;            // [capacity]
-  U* rows;               // [capacity, units]: hidden rows of the counted tokens
-  int64_t* tokens;       // [T]: the counted tokens
+  float* logits;        // [capacity, padded]; after differentiate, each tile's row begins with d in the form of S
+  LogSumExp* sums;      // [capacity, tiles]
+  float* targetLogits;  // [capacity]
+  float* lse;           // [capacity]
+  U* rows;              // [capacity, units]: hidden rows of the counted tokens
+  int64_t* tokens;      // [T]: the counted tokens
 
   // Takes the call's scratch memory.
   Chunk(const Call& call, int64_t capacity, bool keep, bool gradients)
-      : call(call), hidden(call[0]), weight(call[1]), E(hidden.shape[1]), V(weight.shape[0]), tiles(vocabularyTiles(V)),
-        padded(tiles * kVocabularyTile), units(unitCount<U>(E)), capacity(capacity), keep(keep), gradients(gradients) {
+      : call(call),
+        hidden(call[0]),
+        weight(call[1]),
+        E(hidden.shape[1]),
+        V(weight.shape[0]),
+        tiles(vocabularyTiles(V)),
+        padded(tiles * kVocabularyTile),
+        units(unitCount<U>(E)),
+        capacity(capacity),
+        keep(keep),
+        gradients(gradients) {
     const auto aligned = [](int64_t count) { return (count + 15) / 16 * 16; };
     workspace = workspaceSize<U>(capacity, kGroup, E) + (keep ? 0 : capacity * kVocabularyTile);
     if (gradients) {
@@ -45,8 +54,13 @@ struct Chunk {
                             workspaceSize<U>(kVocabularyTile, 1, kChunk) + kVocabularyTile * unitCount<U>(kChunk)});
     }
     workspace = aligned(workspace);
-    const int64_t sizes[] = {call.parallel->workers() * workspace, keep ? capacity * padded : 0, capacity * tiles * 2,
-                             capacity, capacity, capacity * units, hidden.shape[0] * 2};
+    const int64_t sizes[] = {call.parallel->workers() * workspace,
+                             keep ? capacity * padded : 0,
+                             capacity * tiles * 2,
+                             capacity,
+                             capacity,
+                             capacity * units,
+                             hidden.shape[0] * 2};
     int64_t total = 0;
     for (int64_t size : sizes) total += aligned(size);
     float* memory = call.scratch<float>(total);
@@ -160,8 +174,8 @@ struct Chunk {
     call.parallelFor(tasks.count(), [&](int64_t task, int worker) {
       const auto pack = [&](int64_t block, int64_t panel, U* to) {
         const int64_t v = block * kBlock<U>;
-        packPanelAcross<U>([&](int64_t k) { return weight.row<T>(v + k) + panel * kPanel; }, std::min<int64_t>(kPanel, E - panel * kPanel),
-                           std::min(kBlock<U>, V - v), to);
+        packPanelAcross<U>([&](int64_t k) { return weight.row<T>(v + k) + panel * kPanel; },
+                           std::min<int64_t>(kPanel, E - panel * kPanel), std::min(kBlock<U>, V - v), to);
       };
       const auto emit = [&](int64_t row, int64_t column, int64_t width, const float* values) {
         T* target = dHidden.row<T>(chunk[row]) + column;

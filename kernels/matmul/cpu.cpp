@@ -57,7 +57,8 @@ void multiply(const Call& call) {
     const auto pack = [&](int64_t block, int64_t panel, U* target) {
       const int64_t k = block * kBlock<U>, elements = std::min(kBlock<U>, K - k);
       const int64_t column = panel * kPanel, columns = std::min<int64_t>(kPanel, N - column);
-      if (transposeB) packPanelAlong<U>([&](int64_t j) { return b.row<T>(column + j) + k; }, columns, elements, target, kPanel * b.rowStride);
+      if (transposeB)
+        packPanelAlong<U>([&](int64_t j) { return b.row<T>(column + j) + k; }, columns, elements, target, kPanel * b.rowStride);
       else packPanelAcross<U>([&](int64_t i) { return b.row<T>(k + i) + column; }, columns, elements, target);
     };
     const auto emit = [&](int64_t row, int64_t column, int64_t columns, const float* sums) {

@@ -15,7 +15,8 @@ const Op matmul{
       for (int index : {0, 1, 2}) {
         const double value = call.attribute(index);
         if (value != 0 && value != 1)
-          throw Error(std::string("matmul: Expected '") + call.op->attributes.begin()[index] + "' to be 0 or 1 but received " + std::to_string(value));
+          throw Error(std::string("matmul: Expected '") + call.op->attributes.begin()[index] + "' to be 0 or 1 but received " +
+                      std::to_string(value));
       }
       const Tensor &a = call[0], &b = call[1];
       const bool transposeA = call.attribute(0) != 0, transposeB = call.attribute(1) != 0;
