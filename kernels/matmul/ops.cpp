@@ -1,4 +1,5 @@
 #include "../../native/ops.h"
+#include "../common/check.h"
 
 namespace cd::ops {
 
@@ -12,12 +13,8 @@ const Op matmul{
         call.expectFloat(index);
       }
       call.expectSameDType(1, 0);
-      for (int index : {0, 1, 2}) {
-        const double value = call.attribute(index);
-        if (value != 0 && value != 1)
-          throw Error(std::string("matmul: Expected '") + call.op->attributes.begin()[index] + "' to be 0 or 1 but received " +
-                      std::to_string(value));
-      }
+      for (int index : {0, 1, 2})
+        if (!isWhole(call.attribute(index), 1)) failAttribute(call, index, "0 or 1");
       const Tensor &a = call[0], &b = call[1];
       const bool transposeA = call.attribute(0) != 0, transposeB = call.attribute(1) != 0;
       const int64_t M = a.shape[transposeA ? 1 : 0], K = a.shape[transposeA ? 0 : 1], N = b.shape[transposeB ? 0 : 1];

@@ -32,6 +32,9 @@ export function input(dtype: DType, shape: readonly number[], values: Values, op
   return { dtype, shape, data, ...options };
 }
 
+/** The options of a tensor that a case may or may not narrow. */
+export const narrowed = (view: TensorSpec['view'] | undefined): Options => (view ? { view } : {});
+
 /** A tensor that the operation reads and changes. */
 export const inout = input;
 

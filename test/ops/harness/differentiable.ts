@@ -1,8 +1,11 @@
 /** The differentiable functions of src/ops, each beside the operation whose f64 reference says what it computes. */
 import type { OpName } from '../../../src/native.js';
+import { attention } from '../../../src/ops/attention.js';
+import { tokenLogprobs } from '../../../src/ops/cross_entropy.js';
 import { add, cast, mul, scale } from '../../../src/ops/elementwise.js';
 import { embedding } from '../../../src/ops/embedding.js';
 import { lora } from '../../../src/ops/lora.js';
+import { addBias, linear } from '../../../src/ops/matmul.js';
 import { sum } from '../../../src/ops/reduce.js';
 import { reshape } from '../../../src/ops/reshape.js';
 import { rmsNorm } from '../../../src/ops/rms_norm.js';
@@ -119,6 +122,46 @@ export const differentiable: Differentiable[] = [
     wanted: ['x'],
     run: ({ x, cosSin }) => rotary(x!, cosSin!),
     reference: byCases('rotary', out([3, 2, 11]), 'y', { direction: 1 }),
+  },
+  {
+    name: 'linear',
+    op: 'matmul',
+    inputs: { a: x([5, 7]), b: x([6, 7], 2) },
+    wanted: ['a', 'b'],
+    run: ({ a, b }) => linear(a!, b!),
+    reference: ({ a, b }) => times(a!.data!, b!.data!, 5, 7, 6),
+  },
+  {
+    name: 'addBias',
+    op: 'matmul',
+    inputs: { y: x([5, 7]), bias: x([7], 2) },
+    wanted: ['y', 'bias'],
+    run: ({ y, bias }) => addBias(y!, bias!),
+    reference: ({ y, bias }) => y!.data!.map((value, index) => value + bias!.data![index % 7]!),
+  },
+  {
+    name: 'attention',
+    op: 'attention',
+    inputs: {
+      q: x([7, 2, 5]),
+      k: x([7, 1, 5], 2),
+      v: x([7, 1, 5], 3),
+      cuSeqlens: input('i32', [3], [0, 4, 7]),
+    },
+    wanted: ['q', 'k', 'v'],
+    run: ({ q, k, v, cuSeqlens }) => attention(q!, k!, v!, cuSeqlens!, { scale: 0.4, window: 3 }),
+    reference: byCases('attention', { o: output('f32', [7, 2, 5]), lse: output('f32', [7, 2]) }, 'o', {
+      scale: 0.4,
+      window: 3,
+    }),
+  },
+  {
+    name: 'tokenLogprobs',
+    op: 'token_logprobs',
+    inputs: { hidden: x([6, 5]), weight: x([11, 5], 2), targets: input('i32', [6], [3, -1, 10, 0, 3, 7]) },
+    wanted: ['hidden', 'weight'],
+    run: ({ hidden, weight, targets }) => tokenLogprobs(hidden!, weight!, targets!).logprobs,
+    reference: byCases('token_logprobs', { logprobs: output('f32', [6]), lse: output('f32', [6]) }, 'logprobs'),
   },
   {
     name: 'lora',

@@ -1,0 +1,60 @@
+import { inout, input, narrowed, normal } from '../harness/data.js';
+import type { OpCase, OpCases, References } from '../harness/types.js';
+
+function reference({ k, v, slots, keyCache, valueCache }: References): void {
+  const row = k!.shape[1]! * k!.shape[2]!;
+  for (const [token, slot] of slots!.data.entries())
+    for (let i = 0; slot >= 0 && i < row; i += 1) {
+      keyCache!.data[slot * row + i] = k!.data[token * row + i]!;
+      valueCache!.data[slot * row + i] = v!.data[token * row + i]!;
+    }
+}
+
+function write(
+  dtype: 'f32' | 'bf16',
+  slots: number[],
+  [N, S, G, D]: [number, number, number, number],
+  view?: 'last',
+): OpCase['tensors'] {
+  return {
+    k: input(dtype, [slots.length, G, D], normal(1), narrowed(view)),
+    v: input(dtype, [slots.length, G, D], normal(2), narrowed(view)),
+    slots: input('i32', [slots.length], slots),
+    keyCache: inout(dtype, [N, S, G, D], normal(3), narrowed(view)),
+    valueCache: inout(dtype, [N, S, G, D], normal(4)),
+  };
+}
+
+export const cases: OpCases = {
+  op: 'kv_write',
+  reference,
+  roundings: { f32: 0, bf16: 0 },
+  gradient: 'not differentiable',
+  cases: [
+    { name: '5 tokens, two skipped, f32', kind: 'odd', tensors: write('f32', [7, -1, 0, 14, -1], [3, 5, 2, 7]) },
+    { name: 'bf16', tensors: write('bf16', [11, 10, 3], [4, 3, 3, 10]) },
+    { name: 'no tokens', kind: 'empty', tensors: write('f32', [], [2, 4, 1, 8]) },
+    { name: 'one element', kind: 'one', tensors: write('f32', [0], [1, 1, 1, 1]) },
+    { name: 'views along the last dimension', tensors: write('bf16', [2, 5], [2, 3, 2, 6], 'last') },
+    {
+      name: 'more tokens than a task takes',
+      tensors: write(
+        'f32',
+        Array.from({ length: 150 }, (_, i) => (i * 7) % 151),
+        [151, 1, 1, 3],
+      ),
+    },
+  ],
+  bad: [
+    {
+      name: 'a cache of other heads',
+      tensors: { ...write('f32', [1, 2], [2, 4, 2, 8]), keyCache: inout('f32', [2, 4, 1, 8], normal(3)) },
+      message: "kv_write: Expected 'keyCache' to have shape [2, 4, 2, 8] but received [2, 4, 1, 8]",
+    },
+    {
+      name: 'a cache of another dtype',
+      tensors: { ...write('f32', [1, 2], [2, 4, 2, 8]), keyCache: inout('bf16', [2, 4, 2, 8], normal(3)) },
+      message: "kv_write: Expected 'keyCache' to have the dtype of 'k', f32 but received bf16",
+    },
+  ],
+};
