@@ -6,7 +6,8 @@
 #include <iterator>
 #include <random>
 
-#include "../../native/weight_file.h"
+#include "../../native/ggml_blocks.h"
+#include "../../native/weight_parsing.h"
 
 namespace {
 
@@ -23,9 +24,9 @@ std::string mutate(std::string bytes, std::mt19937_64& random) {
       bytes.insert(below(bytes.size()), bytes.substr(below(bytes.size()), below(40)));
       break;
     case 3: {  // eight bytes, as sizes and offsets are
-      constexpr uint64_t kValues[] = {0, 1, 0xff, 1ull << 31, 1ull << 32, 1ull << 62, 1ull << 63, ~0ull, ~31ull};
-      const uint64_t value = kValues[below(std::size(kValues))] + below(3);
-      const size_t at = below(bytes.size());
+      const uint64_t values[] = {0, 1, 0xff, 1ull << 31, 1ull << 32, 1ull << 62, 1ull << 63, ~0ull, ~31ull, bytes.size()};
+      const uint64_t value = values[below(std::size(values))] + below(17) - 8;
+      const size_t at = below(2) ? below(bytes.size()) : below(5) * 8;
       for (size_t i = 0; i < 8 && at + i < bytes.size(); ++i) bytes[at + i] = static_cast<char>(value >> (8 * i));
       break;
     }
@@ -33,6 +34,23 @@ std::string mutate(std::string bytes, std::mt19937_64& random) {
       for (size_t count = 1 + below(4); count > 0; --count) bytes[below(bytes.size())] = static_cast<char>(random());
   }
   return bytes;
+}
+
+// Parses from memory of exactly the file's size, where any access beyond it is seen; a mapping goes on to the end of a page.
+void parseExactly(const std::string& bytes) {
+  if (bytes.size() < 8) return;
+  const std::vector<uint8_t> copy(bytes.begin(), bytes.end());
+  const bool gguf = bytes.starts_with("GGUF");
+  try {
+    const auto parsed = (gguf ? cd::parseGguf : cd::parseSafetensors)("memory", copy.data(), static_cast<int64_t>(copy.size()));
+    for (const auto& entry : parsed.entries) {
+      const cd::BlockFormat* format = cd::findBlockFormat(entry.dtype);
+      if (!format || !format->dequantise) continue;
+      std::vector<float> out(static_cast<size_t>(entry.elements()));
+      format->dequantise(copy.data() + entry.offset, out.data(), entry.elements());
+    }
+  } catch (const cd::Error&) {
+  }
 }
 
 bool opens(const std::string& path) {
@@ -70,7 +88,9 @@ int main(int argc, char** argv) {
     std::ifstream input(argv[file], std::ios::binary);
     const std::string original((std::istreambuf_iterator<char>(input)), std::istreambuf_iterator<char>());
     for (long round = 0; round < rounds; ++round) {
-      std::ofstream(path, std::ios::binary | std::ios::trunc) << mutate(original, random);
+      const std::string bytes = mutate(original, random);
+      parseExactly(bytes);
+      std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
       opens(path) ? ++opened : ++refused;
     }
   }
