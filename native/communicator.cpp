@@ -9,7 +9,16 @@ std::mutex& registryMutex() {
   static std::mutex mutex;
   return mutex;
 }
+
+[[noreturn]] void fail(const std::string& name) {
+  throw Error("Communicator '" + name + "': a rank has left; the others cannot go on");
+}
 }  // namespace
+
+bool Communicator::Group::ended() {
+  std::lock_guard lock(mutex);
+  return aborted;
+}
 
 std::unique_ptr<Communicator> Communicator::join(const std::string& name, int rank, int size) {
   static std::map<std::string, std::weak_ptr<Group>> registry;
@@ -17,8 +26,12 @@ std::unique_ptr<Communicator> Communicator::join(const std::string& name, int ra
     throw Error("Communicator '" + name + "': Expected 0 ≤ rank < size but received rank " + std::to_string(rank) + " of " +
                 std::to_string(size));
   std::lock_guard lock(registryMutex());
-  std::shared_ptr<Group> group = registry[name].lock();
-  if (!group || group->aborted) {
+  std::shared_ptr<Group> group;
+  if (const auto known = registry.find(name); known != registry.end()) {
+    // A name is used once: who comes late to a group that has ended must not wait for ranks that will not come.
+    group = known->second.lock();
+    if (!group || group->ended()) fail(name);
+  } else {
     group = std::make_shared<Group>();
     group->name = name;
     group->size = size;
@@ -58,7 +71,7 @@ void* const* Communicator::exchange(void* mine) {
 void Communicator::barrier() {
   std::unique_lock lock(group_->mutex);
   // Whoever waited when a rank left is still counted, so nobody may complete a round after that.
-  if (group_->aborted) fail();
+  if (group_->aborted) fail(group_->name);
   const uint64_t round = group_->round;
   if (++group_->waiting == group_->size) {
     group_->waiting = 0;
@@ -68,9 +81,7 @@ void Communicator::barrier() {
     return;
   }
   group_->arrived.wait(lock, [&] { return group_->aborted || group_->round != round; });
-  if (group_->round == round) fail();
+  if (group_->round == round) fail(group_->name);
 }
-
-void Communicator::fail() const { throw Error("Communicator '" + group_->name + "': a rank has left; the others cannot go on"); }
 
 }  // namespace cd

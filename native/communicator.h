@@ -13,7 +13,8 @@ namespace cd {
 
 class Communicator : public Collective {
  public:
-  // Joins group `name`. The first rank to come fixes the size. Throws Error for a second size or a rank twice.
+  // Joins group `name`. The first rank to come fixes the size. Throws Error for a second size, a rank twice, and a group that a
+  // rank has left: names are used once.
   static std::unique_ptr<Communicator> join(const std::string& name, int rank, int size);
   ~Communicator() override;  // leaving before the others are through fails their pending and later calls
 
@@ -34,8 +35,8 @@ class Communicator : public Collective {
     int waiting = 0;
     uint64_t round = 0;
     bool aborted = false;
+    bool ended();
   };
-  [[noreturn]] void fail() const;
   Communicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
 
   std::shared_ptr<Group> group_;

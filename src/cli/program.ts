@@ -6,8 +6,9 @@ import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
 import { addModels } from './models.js';
 import { addGlobalOptions } from './options.js';
-
+import { addRun } from './run.js';
 import { addScore } from './score.js';
+import { addTrain } from './train.js';
 
 const examples = `
 A first walk:
@@ -40,6 +41,6 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`) })
     .addHelpText('after', examples);
   addGlobalOptions(program);
-  for (const add of [addGenerate, addScore, addInspect, addModels, addDoctor]) add(program);
+  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addModels, addDoctor]) add(program);
   return program;
 }

@@ -1,4 +1,4 @@
-import { lora } from '../ops/lora.js';
+import { loraLinear } from '../ops/lora.js';
 import { addBias, linear } from '../ops/matmul.js';
 import { dropoutPurpose } from '../ops/random.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -37,13 +37,14 @@ export class Linear {
   }
 
   forward(x: Tensor, context: ForwardContext): Tensor {
-    let y = linear(x, this.weight);
-    if (this.bias) y = addBias(y, this.bias);
-    if (!this.adapter) return y;
-    const { a, b, scale, dropout, seed } = this.adapter;
+    const y = this.adapter ? this.#adapted(x, this.adapter, context) : linear(x, this.weight);
+    return this.bias ? addBias(y, this.bias) : y;
+  }
+
+  #adapted(x: Tensor, { a, b, scale, dropout, seed }: LoraAdapter, context: ForwardContext): Tensor {
     const training = context.kind === 'packed' ? context.training : undefined;
     const mask =
       training && dropout > 0 ? { p: dropout, seed, purpose: dropoutPurpose(this.#number), step: training.step } : null;
-    return lora(y, x, a, b, scale, mask);
+    return loraLinear(x, this.weight, a, b, scale, mask);
   }
 }

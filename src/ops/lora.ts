@@ -1,5 +1,5 @@
 import { launch } from '../tensor/launch.js';
-import { record } from '../tensor/tape.js';
+import { record, withoutTape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { cast } from './elementwise.js';
 
@@ -14,28 +14,41 @@ export interface Dropout {
 }
 
 /**
- * The adapter path of a LoRA layer (Hu et al. 2021), added to `base`: base + scale · dropout(x) · Aᵀ · Bᵀ.
+ * A linear layer with a low-rank adapter (Hu et al. 2021): x · weightᵀ + scale · dropout(x) · Aᵀ · Bᵀ.
  *
- * x [T, K] and base [T, N] in the model's dtype, A [r, K] and B [N, r] f32; the products run in the model's dtype. Dropout is a
- * function of position, so the backward pass draws the same mask again instead of saving it.
+ * x [T, K] and weight [N, K] in the model's dtype, A [r, K] and B [N, r] f32 → [T, N] in the model's dtype, in which the
+ * products run. Both are summed in f32 and rounded once: what a young adapter adds is less than half a bf16 step of the layer's
+ * own output, and would vanish if that were rounded before. Dropout is a function of position, so the backward pass draws the
+ * same mask again instead of saving it.
  */
-export function lora(base: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: number, dropout: Dropout | null): Tensor {
+export function loraLinear(
+  x: Tensor,
+  weight: Tensor,
+  a: Tensor,
+  b: Tensor,
+  scale: number,
+  dropout: Dropout | null,
+): Tensor {
   const drop = (input: Tensor): Tensor => {
     if (!dropout || dropout.p === 0) return input;
     const dropped = input.like();
     launch('dropout', [input, dropped], [dropout.p, dropout.seed, dropout.purpose, dropout.step, 0]);
     return dropped;
   };
-  const aLow = cast(a, x.dtype);
-  const bLow = cast(b, x.dtype);
-  const inner = Tensor.empty(x.device, [x.shape[0]!, a.shape[0]!], x.dtype);
-  const y = base.like();
+  const rows = x.shape[0]!;
+  const low = (parameter: Tensor): Tensor => withoutTape(() => cast(parameter, x.dtype));
+  const aLow = low(a);
+  const bLow = low(b);
+  const inner = Tensor.empty(x.device, [rows, a.shape[0]!], x.dtype);
+  const total = Tensor.empty(x.device, [rows, weight.shape[0]!], 'f32');
+  launch('matmul', [x, weight, total], [0, 1, 0, 1]);
   launch('matmul', [drop(x), aLow, inner], [0, 1, 0, 1]);
-  launch('copy', [base, y]);
-  launch('matmul', [inner, bLow, y], [0, 1, 1, scale]);
-  record('lora', [base, x, a, b], [y], [x, aLow, bLow, inner], (context) => {
+  launch('matmul', [inner, bLow, total], [0, 1, 1, scale]);
+  const y = low(total);
+  record('loraLinear', [x, weight, a, b], [y], [x, weight, aLow, bLow, inner], (context) => {
     const dy = context.gradient();
-    const [savedX, savedA, savedB, savedInner] = [0, 1, 2, 3].map((index) => context.saved(index)) as [
+    const [savedX, savedWeight, savedA, savedB, savedInner] = [0, 1, 2, 3, 4].map((index) => context.saved(index)) as [
+      Tensor,
       Tensor,
       Tensor,
       Tensor,
@@ -45,16 +58,14 @@ export function lora(base: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: numbe
     launch('matmul', [dy, savedB, dInner], [0, 0, 0, scale]);
     context.into(3, (dB, accumulate) => launch('matmul', [dy, savedInner, dB], [1, 0, Number(accumulate), scale]));
     context.into(2, (dA, accumulate) => launch('matmul', [dInner, drop(savedX), dA], [1, 0, Number(accumulate), 1]));
-    if (context.needs(1)) {
-      if (dropout && dropout.p > 0) {
-        const dDropped = savedX.like();
-        launch('matmul', [dInner, savedA, dDropped], [0, 0, 0, 1]);
-        context.add(1, drop(dDropped));
-      } else {
-        context.into(1, (dx, accumulate) => launch('matmul', [dInner, savedA, dx], [0, 0, Number(accumulate), 1]));
-      }
-    }
-    context.add(0, dy);
+    context.into(1, (dW, accumulate) => launch('matmul', [dy, savedX, dW], [1, 0, Number(accumulate), 1]));
+    context.into(0, (dx, accumulate) => {
+      launch('matmul', [dy, savedWeight, dx], [0, 0, Number(accumulate), 1]);
+      if (!dropout || dropout.p === 0) return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
+      const dDropped = savedX.like();
+      launch('matmul', [dInner, savedA, dDropped], [0, 0, 0, 1]);
+      launch('add', [dx, drop(dDropped), dx], [1]);
+    });
   });
   return y;
 }

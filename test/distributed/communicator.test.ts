@@ -19,8 +19,9 @@ async function runRanks(size: number, settings: (rank: number) => Record<string,
       const worker = new Worker(workerFile('test/distributed/rank'), {
         workerData: { group, rank, size, ...settings(rank) },
       });
+      const exited = once(worker, 'exit'); // may come right behind the message
       const [report] = (await once(worker, 'message')) as [Report];
-      await once(worker, 'exit');
+      await exited;
       return report;
     }),
   );

@@ -4,7 +4,7 @@ import { attention } from '../../../src/ops/attention.js';
 import { tokenLogprobs } from '../../../src/ops/cross_entropy.js';
 import { add, cast, mul, scale } from '../../../src/ops/elementwise.js';
 import { embedding } from '../../../src/ops/embedding.js';
-import { lora } from '../../../src/ops/lora.js';
+import { loraLinear } from '../../../src/ops/lora.js';
 import { addBias, linear } from '../../../src/ops/matmul.js';
 import { sum } from '../../../src/ops/reduce.js';
 import { reshape } from '../../../src/ops/reshape.js';
@@ -164,16 +164,17 @@ export const differentiable: Differentiable[] = [
     reference: byCases('token_logprobs', { logprobs: output('f32', [6]), lse: output('f32', [6]) }, 'logprobs'),
   },
   {
-    name: 'lora',
+    name: 'loraLinear',
     op: 'dropout',
-    inputs: { base: x([4, 5]), x: x([4, 7], 2), a: x([3, 7], 3), b: x([5, 3], 4) },
-    wanted: ['base', 'x', 'a', 'b'],
-    run: ({ base, x, a, b }) => lora(base!, x!, a!, b!, 0.5, { p: 0.25, seed: 3, purpose: 4, step: 5 }),
-    reference: ({ base, x, a, b }) => {
+    inputs: { x: x([4, 7], 2), weight: x([5, 7]), a: x([3, 7], 3), b: x([5, 3], 4) },
+    wanted: ['x', 'weight', 'a', 'b'],
+    run: ({ x, weight, a, b }) => loraLinear(x!, weight!, a!, b!, 0.5, { p: 0.25, seed: 3, purpose: 4, step: 5 }),
+    reference: ({ x, weight, a, b }) => {
       const attributes = { p: 0.25, seed: 3, purpose: 4, step: 5, offset: 0 };
       const dropped = byCases('dropout', out([4, 7]), 'y', attributes)({ x: x! });
+      const base = times(Float64Array.from(x!.data!), weight!.data!, 4, 7, 5);
       const inner = times(dropped, a!.data!, 4, 7, 3);
-      return times(inner, b!.data!, 4, 3, 5).map((value, index) => base!.data![index]! + 0.5 * value);
+      return times(inner, b!.data!, 4, 3, 5).map((value, index) => base[index]! + 0.5 * value);
     },
   },
 ];

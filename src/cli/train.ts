@@ -1,0 +1,92 @@
+import type { Command } from 'commander';
+import { readYaml } from '../data/yaml_file.js';
+import { createProgress, formatDuration } from '../pipeline/progress.js';
+import type { StepMetrics } from '../training/metrics.js';
+import type { TrainStart } from '../training/train.js';
+import { interruptible } from './interrupt.js';
+import { type GlobalOptions, overlay } from './options.js';
+import { runStages } from './run.js';
+
+const examples = `
+FILE.yaml, in short:
+  model: smollm2-135m-instruct
+  data: conversations.jsonl        # {"id", "messages": [{"role", "content", "reasoning_content"?}]}
+  output: runs/my-student
+  method: lora                     # or full
+
+The output folder holds metrics.jsonl ({step, loss, learningRate, gradNorm, tokens, tokensPerSecond}) and the weights:
+PEFT's layout for LoRA, safetensors + config.json for full training; peft and transformers load them as they are.
+
+Given the YAML of a study, it runs the study's stage 'train': every arm and student.
+
+Examples:
+  $ compress-distill inspect --model smollm2-135m-instruct --data conversations.jsonl    see what is trained, first
+  $ compress-distill train my-student.yaml
+  $ compress-distill train my-student.yaml --threads 4 --dtype bf16`;
+
+export function addTrain(program: Command): void {
+  program
+    .command('train')
+    .summary('fine-tune a model as a YAML file says')
+    .description('Fine-tunes a model, LoRA or full, on the assistant turns of conversations.')
+    .argument('<file>', 'YAML: model, data, output and how to train')
+    .addHelpText('after', examples)
+    .action((file: string, _, self: Command) => trainFile(file, self.optsWithGlobals()));
+}
+
+async function trainFile(file: string, options: GlobalOptions): Promise<void> {
+  const { value } = await readYaml(file);
+  if (isStudy(value)) return runStages(file, options, ['train']);
+  const { parseTrainConfig } = await import('../training/config.js');
+  const config = parseTrainConfig(overlay(value, options), file);
+  await interruptible('The same command resumes from the last checkpoint.', async (signal) => {
+    const { train } = await import('../training/train.js');
+    const progress = createProgress();
+    let started = false;
+    const result = await train(config, {
+      signal,
+      onStart: (start) => {
+        started = true;
+        progress.note(describeStart(start));
+      },
+      onStep: (metrics, totalSteps) => progress.note(describeStep(metrics, totalSteps)),
+    });
+    if (!started) progress.note('This run is finished; `resume: false` in its file would do it anew.');
+    console.log(
+      `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}`,
+    );
+  });
+}
+
+/** The YAML of a study says who teaches; that of a training run says what data to train on. */
+function isStudy(settings: unknown): boolean {
+  return typeof settings === 'object' && settings !== null && 'students' in settings && !('data' in settings);
+}
+
+function describeStart({
+  dataset,
+  totalSteps,
+  resumedStep,
+  packs,
+  packingEfficiency,
+  trainableParameters,
+}: TrainStart): string {
+  const dropped = dataset.dropped > 0 ? `, ${dataset.dropped} dropped as over-long` : '';
+  const cut = dataset.truncated > 0 ? `, ${dataset.truncated} cut as over-long` : '';
+  const resumed = resumedStep > 0 ? `, from the checkpoint of step ${resumedStep}` : '';
+  return (
+    `${dataset.rows} rows${dropped}${cut}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
+    `(${Math.round(packingEfficiency * 100)} % full); ${trainableParameters} trainable parameters; ${totalSteps} steps${resumed}`
+  );
+}
+
+function describeStep(metrics: StepMetrics, totalSteps: number): string {
+  const { step, loss, learningRate, gradNorm, tokensPerSecond } = metrics;
+  const figures = [
+    `loss ${loss.toFixed(4)}`,
+    `rate ${learningRate.toExponential(2)}`,
+    `gradient norm ${gradNorm.toFixed(3)}`,
+    `${tokensPerSecond.toFixed(0)} tokens/s`,
+  ];
+  return `step ${step}/${totalSteps} · ${figures.join(' · ')}`;
+}
