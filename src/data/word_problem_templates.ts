@@ -36,8 +36,8 @@ export const templates: readonly Template[] = [
     name: 'gain',
     level: 1,
     ranges: [
-      [2, 20],
-      [2, 20],
+      [2, 15],
+      [2, 9],
     ],
     text: ({ name, other, thing }, [a, b]) =>
       `${name} has ${a} ${thing}. ${other} gives ${name} ${b} more ${thing}. How many ${thing} does ${name} have now?`,
@@ -47,8 +47,8 @@ export const templates: readonly Template[] = [
     name: 'loss',
     level: 1,
     ranges: [
-      [5, 30],
-      [2, 25],
+      [4, 20],
+      [2, 9],
     ],
     valid: ([a, b]) => a! > b!,
     text: ({ name, other, thing }, [a, b]) =>
@@ -59,18 +59,41 @@ export const templates: readonly Template[] = [
     name: 'altogether',
     level: 1,
     ranges: [
-      [2, 30],
-      [2, 30],
+      [2, 15],
+      [2, 15],
     ],
     text: ({ name, other, thing }, [a, b]) =>
       `${name} has ${a} ${thing} and ${other} has ${b} ${thing}. How many ${thing} do they have altogether?`,
     answer: ([a, b]) => a! + b!,
   },
   {
+    name: 'found',
+    level: 1,
+    ranges: [
+      [2, 20],
+      [2, 9],
+    ],
+    text: ({ name, thing }, [a, b]) =>
+      `There are ${a} ${thing} on a table. ${name} puts ${b} more ${thing} on it. How many ${thing} are on the table now?`,
+    answer: ([a, b]) => a! + b!,
+  },
+  {
+    name: 'taken',
+    level: 1,
+    ranges: [
+      [4, 20],
+      [2, 9],
+    ],
+    valid: ([a, b]) => a! > b!,
+    text: ({ name, thing }, [a, b]) =>
+      `There are ${a} ${thing} in a box. ${name} takes ${b} ${thing} out of it. How many ${thing} are left in the box?`,
+    answer: ([a, b]) => a! - b!,
+  },
+  {
     name: 'boxes',
     level: 2,
     ranges: [
-      [2, 9],
+      [2, 10],
       [2, 12],
     ],
     text: ({ name, thing }, [a, b]) =>
@@ -81,7 +104,7 @@ export const templates: readonly Template[] = [
     name: 'price',
     level: 2,
     ranges: [
-      [2, 9],
+      [2, 10],
       [2, 12],
     ],
     text: ({ name }, [a, b]) =>
@@ -93,8 +116,8 @@ export const templates: readonly Template[] = [
     level: 2,
     ranges: [
       [3, 20],
-      [2, 12],
-      [2, 12],
+      [2, 9],
+      [2, 9],
     ],
     valid: ([a, b, c]) => a! + b! > c!,
     text: ({ name, other, thing }, [a, b, c]) =>
@@ -106,9 +129,9 @@ export const templates: readonly Template[] = [
     name: 'loss-loss',
     level: 2,
     ranges: [
-      [12, 40],
-      [2, 10],
-      [2, 10],
+      [12, 30],
+      [2, 9],
+      [2, 9],
     ],
     valid: ([a, b, c]) => a! > b! + c!,
     text: ({ name, other, thing }, [a, b, c]) =>
