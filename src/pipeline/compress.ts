@@ -1,4 +1,7 @@
 /** Stage 2: a compressor rewrites every verified trace with one generic prompt (paper §3.2). */
+import { answersEqual } from '../data/answers.js';
+import { extractAnswer } from '../data/extract.js';
+import type { Question } from '../data/questions.js';
 import { UserError } from '../errors.js';
 import type { CompressorConfig } from './config.js';
 import { type StudyContext, summariseReasons } from './context.js';
@@ -37,18 +40,23 @@ export async function runCompress(
     model: compressor.model,
     tasks: traces.map((trace) => ({
       id: trace.question.id,
-      messages: chat(compressor.system, compressor.prompt, {
-        question: trace.question.question,
-        reasoning: trace.reasoning,
-        answer: trace.question.answer,
-      }),
+      messages: chat(
+        compressor.system,
+        compressor.prompt,
+        { question: trace.question.question, reasoning: trace.reasoning, answer: trace.question.answer },
+        compressor.examples,
+      ),
       continuation: compressor.continuation,
-      identity: { reasoning: trace.reasoning, maxRatio: compressor.maxRatio },
+      identity: {
+        reasoning: trace.reasoning,
+        maxRatio: compressor.maxRatio,
+        keepAnswer: compressor.keepAnswer && trace.question.answer,
+      },
       trace,
     })),
     attempts: compressor.attempts,
     sampling: compressor.sampling,
-    judge: ({ trace }, completion, model, row) => judge(trace, completion, model, row, compressor.maxRatio),
+    judge: ({ trace }, completion, model, row) => judge(trace, completion, model, row, compressor),
   });
   const usable = rows.filter((row) => row.ok);
   if (usable.length === 0) {
@@ -60,12 +68,17 @@ export async function runCompress(
   return { reasoning: new Map(usable.map((row) => [row.id, row.reasoning])), rows };
 }
 
+function holdsAnswer({ answerType, answer }: Question, reasoning: string): boolean {
+  const extraction = extractAnswer(answerType, reasoning);
+  return extraction !== null && answersEqual(answerType, answer, extraction.answer);
+}
+
 function judge(
   trace: Trace,
   completion: TextCompletion,
   model: OpenModel,
   row: { key: string; id: string; attempt: number },
-  maxRatio: number,
+  { maxRatio, keepAnswer }: CompressorConfig,
 ): CompressionRow {
   // A compressor that thinks before it writes: what it thought is not the compression.
   const reasoning = splitThinking(completion.text).final ?? '';
@@ -73,6 +86,7 @@ function judge(
   let reason = completionProblem(completion);
   if (reason === null && reasoning === '') reason = 'empty';
   if (reason === null && ratio > maxRatio) reason = `longer than ${maxRatio} of the original`;
+  if (reason === null && keepAnswer && !holdsAnswer(trace.question, reasoning)) reason = 'answer lost';
   return {
     ...row,
     ok: reason === null,

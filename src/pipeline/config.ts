@@ -38,6 +38,12 @@ const samplingShape = {
   stop: z.array(z.string().min(1)).optional(),
 };
 
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+function withoutUndefined<T extends object>(value: T): Given<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as Given<T>;
+}
+
 const questionSource = z
   .strictObject({
     /** The built-in generator of word problems… */
@@ -65,6 +71,8 @@ const teacherSchema = z.strictObject({
   prompt: template(['question'], ['question']).default(
     '{{question}}\n\nPlease reason step by step, and put your final answer within \\boxed{}.',
   ),
+  /** Solved examples, put before the question as earlier turns of the conversation: few-shot prompting. Default: none. */
+  examples: z.array(z.strictObject({ question: z.string().min(1), response: z.string().min(1) })).default([]),
   /** Text put at the start of the answer, such as `<think>\n`; it counts as part of the response. Default: none. */
   continuation: z.string().default(''),
   /** Where the reasoning is: between `<think>` and `</think>` (`think`, default), or the whole response (`all`). */
@@ -92,12 +100,25 @@ const compressorSchema = z.strictObject({
       'answer; leave out repetition, detours and checks. Write the shorter reasoning and nothing else.\n\n' +
       'Question:\n{{question}}\n\nReasoning:\n{{reasoning}}',
   ),
+  /** Examples of a compression, put before the trace as earlier turns of the conversation. Default: none (paper). */
+  examples: z
+    .array(
+      z.strictObject({
+        question: z.string().default(''),
+        reasoning: z.string().min(1),
+        answer: z.string().default(''),
+        response: z.string().min(1),
+      }),
+    )
+    .default([]),
   /** Text put at the start of the compressor's answer; not part of the compressed reasoning. Default: none. */
   continuation: z.string().default(''),
-  /** Tries per trace until one is usable (not empty, not cut off, short enough). Default: 1 (paper). */
+  /** Tries per trace until a compression is usable: not empty, not cut off, short enough. Default: 1 (paper). */
   attempts: positiveInteger.default(1),
   /** A compression longer than this share of the original's characters is not usable. Default: 1. */
   maxRatio: z.number().positive().default(1),
+  /** Whether a compression is usable only if the question's answer can still be read from it. Default: false (paper). */
+  keepAnswer: z.boolean().default(false),
   /** Default: temperature 0.3 (paper). */
   sampling: z.strictObject({ ...samplingShape, temperature: samplingShape.temperature.default(0.3) }).prefault({}),
 });
@@ -132,6 +153,17 @@ const schema = z.strictObject({
   dtype: z.enum(['f32', 'bf16']).optional(),
   /** CPU threads. Default: all cores. */
   threads: positiveInteger.optional(),
+  /** How the inference engine uses memory; names and defaults are the engine's. */
+  engine: z
+    .strictObject({
+      maxNumSeqs: positiveInteger.optional(),
+      maxNumBatchedTokens: positiveInteger.optional(),
+      kvCacheBytes: positiveInteger.optional(),
+      kvCacheFraction: z.number().gt(0).max(1).optional(),
+      maxModelLen: positiveInteger.optional(),
+    })
+    .default({})
+    .transform(withoutUndefined),
   questions: z.strictObject({ train: questionSource, eval: questionSource }),
   teacher: teacherSchema,
   compressors: z.array(compressorSchema).min(1),

@@ -1,12 +1,22 @@
 import { fillTemplate } from './prompt_template.js';
 import type { ChatMessage } from './services.js';
 
-/** A conversation up to the assistant's turn. */
+type Values = Readonly<Record<string, string>>;
+
+/**
+ * A conversation up to the assistant's turn.
+ * @param examples values of the template with the response they should get, as earlier turns
+ */
 export function chat(
   system: string | undefined,
   template: string,
-  values: Readonly<Record<string, string>>,
+  values: Values,
+  examples: readonly (Values & { response: string })[] = [],
 ): ChatMessage[] {
-  const user: ChatMessage = { role: 'user', content: fillTemplate(template, values) };
-  return system === undefined ? [user] : [{ role: 'system', content: system }, user];
+  const ask = (filled: Values): ChatMessage => ({ role: 'user', content: fillTemplate(template, filled) });
+  return [
+    ...(system === undefined ? [] : [{ role: 'system' as const, content: system }]),
+    ...examples.flatMap((example) => [ask(example), { role: 'assistant' as const, content: example.response }]),
+    ask(values),
+  ];
 }

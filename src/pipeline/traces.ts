@@ -44,7 +44,7 @@ export async function runTraces(
     model: teacher.model,
     tasks: questions.map((question) => ({
       id: question.id,
-      messages: chat(teacher.system, teacher.prompt, { question: question.question }),
+      messages: chat(teacher.system, teacher.prompt, { question: question.question }, teacher.examples),
       continuation: teacher.continuation,
       identity: { reasoning: teacher.reasoning, answer: question.answer, answerType: question.answerType },
       question,

@@ -1,0 +1,123 @@
+/** The services of a study on the real engine and trainer. Imports the addon: load it only when there is work. */
+import { Engine } from '../engine/engine.js';
+import { UserError } from '../errors.js';
+import { type LoadedModel, loadModel } from '../nn/load.js';
+import { Device } from '../tensor/device.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { loadAdapter } from '../training/adapter_files.js';
+import { removeAdapters } from '../training/lora_modules.js';
+import { train } from '../training/train.js';
+import { resolveModel } from '../weights/model_files.js';
+import type { StudyConfig } from './config.js';
+import type { OpenModel, Services, TextRequest, TextTokenizer } from './services.js';
+
+/** One model at a time is in memory; the same base with another adapter is not loaded again. */
+interface Loaded {
+  model: string;
+  adapter: string | undefined;
+  device: Device;
+  loaded: LoadedModel;
+  engine: Engine;
+}
+
+function plainTokenizer(tokenizer: Tokenizer): TextTokenizer {
+  return {
+    encode: (text) => tokenizer.encode(text, { addSpecialTokens: false }),
+    decode: (tokens) => tokenizer.decode(tokens),
+  };
+}
+
+function needTokenizer(model: string, tokenizer: Tokenizer | null): Tokenizer {
+  if (tokenizer !== null) return tokenizer;
+  throw new UserError(`Expected model '${model}' to have a tokenizer; put tokenizer.json into its folder`);
+}
+
+/** @param note is told how the memory of each opened model is used */
+export function createEngineServices(
+  config: Pick<StudyConfig, 'device' | 'dtype' | 'threads' | 'engine'>,
+  note: (line: string) => void = () => {},
+): Services {
+  const deviceOptions = config.threads === undefined ? {} : { threads: config.threads };
+  const described = new Map<string, Promise<{ fingerprint: string; tokenizer: Tokenizer | null }>>();
+  let current: Loaded | null = null;
+
+  // For the models that the study names; a trained student is known by the identity of its training.
+  const describe = (model: string) => {
+    const known = described.get(model) ?? describeModel(model);
+    described.set(model, known);
+    return known;
+  };
+
+  const close = async (): Promise<void> => {
+    const closing = current;
+    current = null;
+    if (closing === null) return;
+    await closing.engine.close();
+    closing.loaded.model.dispose();
+    await closing.device.close();
+  };
+
+  const load = async (model: string): Promise<Loaded> => {
+    await close();
+    const device = Device.open(config.device, deviceOptions);
+    try {
+      const loaded = await loadModel(model, { device, dtype: config.dtype });
+      const engine = Engine.create(loaded, config.engine);
+      note(engine.startupReport());
+      current = { model, adapter: undefined, device, loaded, engine };
+      return current;
+    } catch (error) {
+      await device.close();
+      throw error;
+    }
+  };
+
+  return {
+    fingerprint: async (model) => (await describe(model)).fingerprint,
+    tokenizer: async (model) => plainTokenizer(needTokenizer(model, (await describe(model)).tokenizer)),
+    async open(model, { adapter } = {}) {
+      const opened = current?.model === model ? current : await load(model);
+      if (opened.adapter !== adapter) {
+        if (adapter === undefined) removeAdapters(opened.loaded.model);
+        else await loadAdapter(adapter, opened.loaded.model);
+        opened.adapter = adapter;
+      }
+      return openModel(model, opened);
+    },
+    async train(settings, { signal, onStep }) {
+      await close(); // The trainer loads the model itself; two of them need not fit.
+      const { steps, trainedTokens, seconds, finalLoss } = await train(settings, { signal, onStep });
+      return { steps, trainedTokens, seconds, finalLoss };
+    },
+    async machine() {
+      const device = Device.open(config.device, deviceOptions);
+      const { threads, instructionSet } = device.statistics();
+      await device.close();
+      return { Threads: threads, 'Instruction set': instructionSet };
+    },
+    close,
+  };
+}
+
+async function describeModel(model: string) {
+  const files = await resolveModel(model);
+  files.weights.close();
+  return { fingerprint: files.fingerprint, tokenizer: files.tokenizer };
+}
+
+function openModel(name: string, { loaded, engine }: Loaded): OpenModel {
+  const { chatTemplate } = loaded;
+  if (chatTemplate === null) {
+    throw new UserError(`Expected model '${name}' to have a chat template; put chat_template.jinja into its folder`);
+  }
+  return {
+    tokenizer: plainTokenizer(needTokenizer(name, loaded.tokenizer)),
+    render: (messages, continuation) => chatTemplate.render(messages, { addGenerationPrompt: true }) + continuation,
+    generate: (requests, { signal }) => engine.generate(requests.map(toEngine), { signal }),
+  };
+}
+
+function toEngine({ id, messages, continuation, sampling }: TextRequest) {
+  const given = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value !== undefined));
+  return { id, prompt: messages, sampling: given, ...(continuation === '' ? {} : { continuation }) };
+}
