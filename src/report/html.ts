@@ -28,7 +28,7 @@ function samples(data: ReportData, color: (arm: string) => string): string {
     .map(({ question, answer, texts }) => {
       const columns = texts.map(
         ({ arm, text }) =>
-          `<section style="border-color:${color(arm)}"><h4>${escapeXml(arm)} · ${figure(text.length)} characters</h4><pre>${escapeXml(text)}</pre></section>`,
+          `<section style="border-top-color:${color(arm)}"><h4>${escapeXml(arm)} · ${figure(text.length)} characters</h4><pre>${escapeXml(text)}</pre></section>`,
       );
       return `<article><p><strong>${escapeXml(question)}</strong> Answer: ${escapeXml(answer)}</p><div class="beside">${columns.join('')}</div></article>`;
     })

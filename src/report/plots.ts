@@ -34,7 +34,7 @@ export function accuracyPlot(student: StudentReport, color: (arm: string) => str
       title: `Accuracy against median reasoning tokens, ${student.name}`,
       xLabel: 'median reasoning tokens',
       yLabel: 'accuracy ± standard error',
-      xDomain: [-longest * 0.04, longest * 1.08],
+      xDomain: [0, longest * 1.08],
       yDomain: [Math.max(0, Math.min(...bounds) - 0.05), Math.min(1, Math.max(...bounds) + 0.05)],
     },
     (frame) => points.map((point) => accuracyMark(frame, point, color(point.arm))).join(''),
@@ -127,7 +127,8 @@ export function lengthPlot(data: ReportData, color: (arm: string) => string): Fi
             ] as const,
         ),
       ];
-      return binned.map(({ arm, bins }) => polyline(frame, steps(bins), color(arm))).join('');
+      // Truncated traces are as long as compressed ones by construction: dashed, so that both are seen.
+      return binned.map(({ arm, bins }) => polyline(frame, steps(bins), color(arm), arm === 'truncated')).join('');
     },
   );
   return { svg, legend: binned.map(({ arm }) => ({ label: arm, color: color(arm) })) };

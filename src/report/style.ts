@@ -12,7 +12,7 @@ export const styleSheet = `
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+main { max-width: 84rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; }
 h4 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600; }
@@ -21,11 +21,12 @@ h4 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600;
 .note { color: var(--soft); font-size: .85rem; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem .7rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; }
+th, td { padding: .45rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
+th.number { min-width: 3.6rem; }
 tbody tr:last-child td { border-bottom: 0; }
 .number { text-align: right; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; margin-top: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; margin-top: 1rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem; }
 figcaption { color: var(--soft); font-size: .85rem; margin-top: .3rem; }
 svg { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
@@ -37,7 +38,7 @@ svg .series { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
 article { margin-bottom: 1.5rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: .8rem; }
-.beside section { background: var(--card); border: 1px solid var(--line); border-top: 3px solid; border-radius: 6px; padding: .7rem; min-width: 0; }
+.beside section { background: var(--card); border: 1px solid var(--line); border-top-width: 3px; border-radius: 6px; padding: .7rem; min-width: 0; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .8rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1rem; font-size: .9rem; }
 dt { color: var(--soft); }

@@ -32,13 +32,13 @@ export interface PlotOptions {
   yFormat?: (value: number) => string;
 }
 
-const width = 640;
-const height = 340;
-const margin = { top: 14, right: 18, bottom: 46, left: 58 };
+const width = 480;
+const height = 290;
+const margin = { top: 12, right: 14, bottom: 44, left: 52 };
 
-/** A plot of 640 × 340 that scales with the page. @param marks draws inside the frame */
+/** A plot of 480 × 290 that scales with the page; its text stays readable on a phone. @param marks draws inside the frame */
 export function plot(options: PlotOptions, marks: (frame: Frame) => string): string {
-  const x = scaleLinear(options.xDomain, [margin.left, width - margin.right]).nice(6);
+  const x = scaleLinear(options.xDomain, [margin.left, width - margin.right]);
   const y = scaleLinear(options.yDomain, [height - margin.bottom, margin.top]).nice(5);
   const [left, right] = [margin.left, width - margin.right];
   const [top, bottom] = [margin.top, height - margin.bottom];
@@ -60,7 +60,7 @@ export function plot(options: PlotOptions, marks: (frame: Frame) => string): str
     element('text', { x: (left + right) / 2, y: height - 6, 'text-anchor': 'middle' }, escapeXml(options.xLabel)),
     element(
       'text',
-      { transform: `translate(14 ${(top + bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle' },
+      { transform: `translate(13 ${(top + bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle' },
       escapeXml(options.yLabel),
     ),
     marks({ x, y }),
@@ -78,7 +78,12 @@ export function plot(options: PlotOptions, marks: (frame: Frame) => string): str
 }
 
 /** A line through points; where one is not a number, a gap. */
-export function polyline(frame: Frame, points: readonly (readonly [number, number])[], color: string): string {
+export function polyline(
+  frame: Frame,
+  points: readonly (readonly [number, number])[],
+  color: string,
+  dashed = false,
+): string {
   let pen = 'M';
   const path: string[] = [];
   for (const [x, y] of points) {
@@ -87,5 +92,6 @@ export function polyline(frame: Frame, points: readonly (readonly [number, numbe
       pen = 'L';
     } else pen = 'M';
   }
-  return element('path', { class: 'series', d: path.join(''), stroke: color });
+  const dash = dashed ? { 'stroke-dasharray': '5 4' } : {};
+  return element('path', { class: 'series', d: path.join(''), stroke: color, ...dash });
 }
