@@ -287,6 +287,24 @@ function resolveTruncate(
   return { like, tokenizer: truncate.tokenizer ?? compressor.model };
 }
 
+/** Every key of a study, however deep; those of a student's `training` are not among them. */
+export function studyKeys(): string[] {
+  const found = new Set<string>();
+  const walk = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return;
+    for (const [name, inner] of Object.entries((node as { properties?: object }).properties ?? {})) {
+      found.add(name);
+      walk(inner);
+    }
+    for (const part of ['items', 'anyOf', 'allOf'] as const) {
+      const inner = (node as Record<string, unknown>)[part];
+      for (const schema of Array.isArray(inner) ? inner : [inner]) walk(schema);
+    }
+  };
+  walk(z.toJSONSchema(schema, { io: 'input', reused: 'inline' }));
+  return [...found];
+}
+
 /** Reads a study's settings. @returns the settings, and the file's text as it stood. */
 export async function loadStudyConfig(file: string): Promise<{ config: StudyConfig; text: string }> {
   const { value, text } = await readYaml(file);

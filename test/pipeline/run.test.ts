@@ -296,3 +296,40 @@ it('refuses to evaluate what it trains on', async () => {
     /Expected 'questions\.eval' to hold no question of/,
   );
 });
+
+it('puts solved examples before the question, as earlier turns', async () => {
+  const asked: string[] = [];
+  const services = new FakeServices({
+    complete: ({ messages }, model) => {
+      asked.push(`${model}: ${messages.map(({ role, content }) => `${role} ${content}`).join(' | ')}`);
+      return undefined;
+    },
+  });
+  const config = fakeStudy(folder, 'a', {
+    teacher: {
+      system: 'Be brief.',
+      examples: [{ question: 'What is 1 + 1?', response: '2' }],
+      prompt: 'Q: {{question}}',
+    },
+  });
+  await runStudy(config, { services, stages: ['traces'] });
+  expect(asked).toContain('teacher: system Be brief. | user Q: What is 1 + 1? | assistant 2 | user Q: What is 3 + 1?');
+});
+
+it('takes a compression without the answer for unusable where the answer must be kept', async () => {
+  const compressors = [
+    { name: 'short', model: 'compressor', attempts: 2, keepAnswer: true, prompt: 'Reasoning: {{reasoning}}' },
+  ];
+  const services = new FakeServices({
+    complete: ({ messages, sampling }, model) => {
+      if (model !== 'compressor') return undefined;
+      const sum = /to get (\d+)/.exec(messages[0]!.content)![1]!;
+      return { text: sampling.seed % 2 === 0 ? `It is ${sum}.` : 'It is 5000.' };
+    },
+  });
+  await runStudy(fakeStudy(folder, 'a', { compressors }), { services, stages: ['traces', 'compress'] });
+  const rows = rowsOf<CompressionRow>('a', 'compressed', 'short.jsonl');
+  expect(rows.some((row) => row.attempt === 2 && row.ok)).toBe(true);
+  expect(rows.every((row) => (row.ok ? row.reason === undefined : row.reason === 'answer lost'))).toBe(true);
+  expect(rows.every((row) => row.ok !== row.reasoning.includes('5000'))).toBe(true);
+});
