@@ -34,7 +34,7 @@ export interface PlotOptions {
 
 const width = 480;
 const height = 290;
-const margin = { top: 12, right: 14, bottom: 44, left: 52 };
+const margin = { top: 12, right: 14, bottom: 44, left: 60 };
 
 /** A plot of 480 × 290 that scales with the page; its text stays readable on a phone. @param marks draws inside the frame */
 export function plot(options: PlotOptions, marks: (frame: Frame) => string): string {
