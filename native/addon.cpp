@@ -8,111 +8,13 @@
 #include <napi.h>
 
 #include <cstring>
-#include <map>
 
-#include "device.h"
+#include "command_reader.h"
+#include "environment.h"
 #include "ops.h"
-#include "weight_file.h"
 
 namespace cd {
 namespace {
-
-// A promise that the stream's thread settles.
-struct Pending {
-  Napi::Promise::Deferred deferred;
-  Napi::Reference<Napi::ArrayBuffer> buffer;  // where the data goes; empty for a fence
-  Poison poison;
-};
-
-struct OpenDevice {
-  std::unique_ptr<Device> device;
-  Napi::Reference<Napi::Float64Array> bufferReference;
-  const double* buffer = nullptr;
-  size_t bufferLength = 0;
-};
-
-// All state of one environment (the main thread, or one worker).
-class Environment {
- public:
-  explicit Environment(Napi::Env env);
-  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
-  void stop();
-  Napi::Promise promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset, int64_t bytes);
-
-  std::vector<std::unique_ptr<OpenDevice>> devices;
-  std::vector<std::shared_ptr<WeightFile>> files;
-
- private:
-  void settled(Pending* pending);
-  void drain(Napi::Env env);
-
-  napi_threadsafe_function signal_ = nullptr;
-  std::mutex mutex_;
-  std::vector<Pending*> settled_;
-  int64_t outstanding_ = 0;
-};
-
-Environment::Environment(Napi::Env env) {
-  napi_create_threadsafe_function(
-      env, nullptr, nullptr, Napi::String::New(env, "compress-distill"), 0, 1, nullptr, nullptr, this,
-      [](napi_env env, napi_value, void* context, void*) {
-        if (env) static_cast<Environment*>(context)->drain(env);
-      },
-      &signal_);
-  napi_unref_threadsafe_function(env, signal_);
-  // Cleanup hooks run newest first: streams stop before the function that their threads call goes away.
-  napi_add_env_cleanup_hook(env, [](void* self) { static_cast<Environment*>(self)->stop(); }, this);
-}
-
-void Environment::stop() {
-  for (auto& open : devices)
-    if (open) open->device->stop();
-  if (signal_) napi_release_threadsafe_function(signal_, napi_tsfn_abort);
-  signal_ = nullptr;
-}
-
-void Environment::settled(Pending* pending) {
-  {
-    std::lock_guard lock(mutex_);
-    settled_.push_back(pending);
-  }
-  napi_call_threadsafe_function(signal_, nullptr, napi_tsfn_nonblocking);
-}
-
-void Environment::drain(Napi::Env env) {
-  std::vector<Pending*> ready;
-  {
-    std::lock_guard lock(mutex_);
-    ready.swap(settled_);
-  }
-  Napi::HandleScope scope(env);
-  for (Pending* pending : ready) {
-    if (pending->poison) pending->deferred.Reject(Napi::Error::New(env, *pending->poison).Value());
-    else pending->deferred.Resolve(pending->buffer.IsEmpty() ? env.Undefined() : Napi::Value(pending->buffer.Value()));
-    delete pending;
-    if (--outstanding_ == 0 && signal_) napi_unref_threadsafe_function(env, signal_);
-  }
-}
-
-Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset,
-                                   int64_t bytes) {
-  auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
-  const Napi::Promise promise = pending->deferred.Promise();
-  std::function<void(void*)> job;
-  if (source) {
-    const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
-    pending->buffer = Napi::Persistent(buffer);
-    job = [target = static_cast<char*>(pending->buffer.Value().Data()), offset, bytes](void* address) {
-      std::memcpy(target, static_cast<char*>(address) + offset, bytes);
-    };
-  }
-  if (outstanding_++ == 0) napi_ref_threadsafe_function(env, signal_);
-  open.device->enqueueJob(std::move(source), std::move(job), [this, pending](const Poison& poison) {
-    pending->poison = poison;
-    settled(pending);
-  });
-  return promise;
-}
 
 // --- arguments ----------------------------------------------------------------------------------------------------
 
@@ -243,81 +145,10 @@ Napi::Value failAllocationsAfter(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-class Reader {
- public:
-  Reader(const double* values, size_t length) : next_(values), end_(values + length) {}
-  double value() {
-    if (next_ == end_) throw Error("Expected a whole command but the command buffer ended");
-    return *next_++;
-  }
-  int64_t count(int64_t limit) {
-    const double number = value();
-    if (!(number >= 0 && number <= static_cast<double>(limit)) || number != static_cast<double>(static_cast<int64_t>(number)))
-      throw Error("Expected a whole number in [0, " + std::to_string(limit) + "] in the command buffer but received " +
-                  std::to_string(number));
-    return static_cast<int64_t>(number);
-  }
-
- private:
-  const double *next_, *end_;
-};
-
-void readTensor(Reader& reader, Device& device, Command& command, int index) {
-  constexpr int64_t kLimit = int64_t{1} << 52;
-  const TensorParameter& parameter = *(command.op->tensors.begin() + index);
-  Tensor& tensor = command.tensors[index];
-  tensor = Tensor{};
-  const double handle = reader.value();
-  if (handle < 0) {
-    if (!parameter.optional)
-      throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' but received nothing");
-    return;
-  }
-  const std::shared_ptr<Storage>& storage = device.storage(static_cast<int64_t>(handle));
-  tensor.present = true;
-  tensor.dtype = static_cast<DType>(reader.count(static_cast<int>(DType::U8)));
-  const int64_t offset = reader.count(kLimit);
-  tensor.rowStride = reader.count(kLimit);
-  tensor.rank = static_cast<int>(reader.count(kMaxRank));
-  int64_t elements = 1;
-  for (int axis = 0; axis < tensor.rank; ++axis) {
-    tensor.shape[axis] = reader.count(kLimit);
-    if (__builtin_mul_overflow(elements, tensor.shape[axis], &elements)) throw Error("Expected a shape that memory can hold");
-  }
-  int64_t span = 0;
-  if (elements > 0 && (__builtin_mul_overflow(tensor.rows() - 1, tensor.rowStride, &span) || tensor.rowStride < tensor.cols()))
-    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to have rows that do not overlap");
-  if (elements > 0) span += tensor.cols();
-  const int64_t capacity = storage->bytes / dtypeSize(tensor.dtype);
-  if (offset > capacity || span > capacity - offset)
-    throw Error(std::string(command.op->name) + ": Expected '" + parameter.name + "' to lie within its storage of " +
-                std::to_string(capacity) + " elements but received shape " + shapeText(tensor) + " from " +
-                std::to_string(offset));
-  tensor.data = static_cast<char*>(storage->address) + offset * dtypeSize(tensor.dtype);
-  command.storages[index] = storage;
-}
-
 // enqueue(device, trace?): runs the operation that the command buffer describes.
 Napi::Value enqueue(const Napi::CallbackInfo& info) {
   OpenDevice& open = device(info);
-  Reader reader(open.buffer, open.bufferLength);
-  const int64_t number = reader.count(static_cast<int64_t>(allOps().size()) - 1);
-  const Op& op = *allOps()[number];
-  const int64_t tensors = reader.count(kMaxTensors), attributes = reader.count(kMaxAttributes);
-  if (tensors != static_cast<int64_t>(op.tensors.size()) || attributes != static_cast<int64_t>(op.attributes.size()))
-    throw Error(std::string(op.name) + ": Expected " + std::to_string(op.tensors.size()) + " tensors and " +
-                std::to_string(op.attributes.size()) + " attributes but received " + std::to_string(tensors) + " and " +
-                std::to_string(attributes));
-  std::unique_ptr<Command> command = open.device->command();
-  command->op = &op;
-  command->number = static_cast<int>(number);
-  command->kernel = open.device->backend().kernels[number];
-  if (!command->kernel)
-    throw Error(std::string(op.name) + ": the back end " + open.device->backend().name + " has no such kernel");
-  command->tensorCount = static_cast<int>(tensors);
-  for (int index = 0; index < tensors; ++index) readTensor(reader, *open.device, *command, index);
-  for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();
-  op.check(Call{&op, command->tensors, command->attributes});
+  std::unique_ptr<Command> command = readCommand(*open.device, open.buffer, open.bufferLength);
   if (info.Length() > 1 && info[1].IsString()) command->trace = info[1].As<Napi::String>().Utf8Value();
   open.device->enqueue(std::move(command));
   return info.Env().Undefined();

@@ -56,19 +56,22 @@ export interface WeightEntry {
   bytes: number;
 }
 
+export interface DeviceStatistics {
+  liveTensors: number;
+  liveBytes: number;
+  peakBytes: number;
+  /** Bytes taken from the system, cached blocks included. */
+  reservedBytes: number;
+  threads: number;
+  instructionSet: string;
+}
+
 export interface Native {
   listOps(): OpContract[];
   listInstructionSets(): string[];
   openDevice(threads: number, memoryLimit: number, chaos: boolean, commandBuffer: Float64Array): number;
   closeDevice(device: number): void;
-  describeDevice(device: number): {
-    liveTensors: number;
-    liveBytes: number;
-    peakBytes: number;
-    reservedBytes: number;
-    threads: number;
-    instructionSet: string;
-  };
+  describeDevice(device: number): DeviceStatistics;
   /** Per operation, in the order of {@link listOps}: calls and nanoseconds on the stream since the device was opened. */
   profile(device: number): Float64Array;
   allocate(device: number, bytes: number): number;

@@ -7,7 +7,7 @@ import { fetchMissing } from './models.js';
 import { type GlobalOptions, overlay } from './options.js';
 
 const runExamples = `
-The file names a teacher, compressors, students and questions; examples/quickstart.yaml explains every key.
+The file names a teacher, compressors, students and questions; examples/reference.yaml explains every key.
 The run's folder holds one JSONL per stage and arm, manifest.json, the students and report.md / report.html.
 Stopped at any moment, the same command goes on: finished rows are kept, none is made twice.
 

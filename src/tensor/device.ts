@@ -1,21 +1,11 @@
 import { availableParallelism } from 'node:os';
-import { native, type OpName } from '../native.js';
+import { type DeviceStatistics, native, type OpName } from '../native.js';
 
 export interface DeviceOptions {
   /** CPU threads that one operation may use; default: all that the process may run on. */
   threads?: number;
   /** Bytes of device memory that may be live at once; default: no limit but the system's. */
   memoryLimit?: number;
-}
-
-export interface DeviceStatistics {
-  liveTensors: number;
-  liveBytes: number;
-  peakBytes: number;
-  /** Bytes taken from the system, cached blocks included. */
-  reservedBytes: number;
-  threads: number;
-  instructionSet: string;
 }
 
 /**

@@ -1,0 +1,69 @@
+#include "environment.h"
+
+#include <cstring>
+
+namespace cd {
+
+Environment::Environment(Napi::Env env) {
+  napi_create_threadsafe_function(
+      env, nullptr, nullptr, Napi::String::New(env, "compress-distill"), 0, 1, nullptr, nullptr, this,
+      [](napi_env env, napi_value, void* context, void*) {
+        if (env) static_cast<Environment*>(context)->drain(env);
+      },
+      &signal_);
+  napi_unref_threadsafe_function(env, signal_);
+  // Cleanup hooks run newest first: streams stop before the function that their threads call goes away.
+  napi_add_env_cleanup_hook(env, [](void* self) { static_cast<Environment*>(self)->stop(); }, this);
+}
+
+void Environment::stop() {
+  for (auto& open : devices)
+    if (open) open->device->stop();
+  if (signal_) napi_release_threadsafe_function(signal_, napi_tsfn_abort);
+  signal_ = nullptr;
+}
+
+void Environment::settled(Pending* pending) {
+  {
+    std::lock_guard lock(mutex_);
+    settled_.push_back(pending);
+  }
+  napi_call_threadsafe_function(signal_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Environment::drain(Napi::Env env) {
+  std::vector<Pending*> ready;
+  {
+    std::lock_guard lock(mutex_);
+    ready.swap(settled_);
+  }
+  Napi::HandleScope scope(env);
+  for (Pending* pending : ready) {
+    if (pending->poison) pending->deferred.Reject(Napi::Error::New(env, *pending->poison).Value());
+    else pending->deferred.Resolve(pending->buffer.IsEmpty() ? env.Undefined() : Napi::Value(pending->buffer.Value()));
+    delete pending;
+    if (--outstanding_ == 0 && signal_) napi_unref_threadsafe_function(env, signal_);
+  }
+}
+
+Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset,
+                                   int64_t bytes) {
+  auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
+  const Napi::Promise promise = pending->deferred.Promise();
+  std::function<void(void*)> job;
+  if (source) {
+    const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+    pending->buffer = Napi::Persistent(buffer);
+    job = [target = static_cast<char*>(pending->buffer.Value().Data()), offset, bytes](void* address) {
+      std::memcpy(target, static_cast<char*>(address) + offset, bytes);
+    };
+  }
+  if (outstanding_++ == 0) napi_ref_threadsafe_function(env, signal_);
+  open.device->enqueueJob(std::move(source), std::move(job), [this, pending](const Poison& poison) {
+    pending->poison = poison;
+    settled(pending);
+  });
+  return promise;
+}
+
+}  // namespace cd
