@@ -1,7 +1,11 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
+import { Communicator } from '../../src/distributed/communicator.js';
 import { workerFile } from '../../src/distributed/worker_file.js';
+import { embedding } from '../../src/ops/embedding.js';
+import { Device } from '../../src/tensor/device.js';
+import { Tensor } from '../../src/tensor/tensor.js';
 
 interface Report {
   rank: number;
@@ -56,5 +60,20 @@ describe('all-reduce between worker threads', () => {
     const reports = await runRanks(2, (rank) => ({ length: 10, rounds: 3, ...(rank === 1 ? { leaveAfter: 1 } : {}) }));
     expect(reports[1]!.results).toHaveLength(1);
     expect(reports[0]!.error).toMatch(/a rank has left/);
+  });
+
+  it('fails for a rank that comes after another has failed', async () => {
+    const devices = [0, 1].map(() => Device.open('cpu', { threads: 1 }));
+    const group = `test-${process.pid}-${groups++}`;
+    const reduce = async (rank: number, token: number): Promise<unknown> => {
+      const device = devices[rank]!;
+      const communicator = new Communicator(device, group, rank, 2);
+      const rows = embedding(Tensor.zeros(device, [3, 4]), Tensor.from(device, Int32Array.of(token)));
+      communicator.allReduce(rows);
+      return rows.read();
+    };
+    await expect(reduce(1, 99)).rejects.toThrow(/99/);
+    await expect(reduce(0, 0)).rejects.toThrow(/a rank has left/);
+    for (const device of devices) await device.close();
   });
 });
