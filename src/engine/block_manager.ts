@@ -49,6 +49,8 @@ export class BlockManager {
   private readonly cached: BlockList;
   private readonly byHash = new Map<string, number>();
   private readonly hashOf: (string | null)[];
+  /** By hash, who is computing a full block that is not published yet. */
+  private readonly inProgress = new Map<string, BlockHolder>();
 
   constructor(total: number, blockSize: number, prefixCaching = true) {
     this.total = total;
@@ -97,11 +99,28 @@ export class BlockManager {
     for (let i = 0; i < needed; i++) holder.blocks.push(this.take());
     holder.computed = hits.length * this.blockSize;
     holder.published = hits.length;
+    for (const hash of this.unpublished(holder)) {
+      if (!this.inProgress.has(hash)) this.inProgress.set(hash, holder);
+    }
     if (this.prefixCaching && holder.usesPrefixCache) {
       this.queriedTokens += holder.length;
       this.hitTokens += holder.computed;
     }
     return true;
+  }
+
+  /**
+   * Whether a sequence does better to wait until another, which is computing the same prefix, has published it: when the other has at most
+   * twice the tokens left to compute that waiting saves.
+   */
+  isWorthWaiting(holder: BlockHolder): boolean {
+    const start = this.lookUp(holder).length;
+    const owner = this.inProgress.get(holder.hashes[start] ?? '');
+    if (owner === undefined) return false;
+    const most = Math.floor((holder.length - 1) / this.blockSize);
+    let end = start;
+    while (end < most && this.inProgress.has(holder.hashes[end]!)) end++;
+    return 2 * (end - start) * this.blockSize >= owner.length - owner.computed;
   }
 
   /**
@@ -143,6 +162,7 @@ export class BlockManager {
     for (; holder.published < full; holder.published++) {
       const block = holder.blocks[holder.published]!;
       const hash = holder.hashes[holder.published]!;
+      this.noLongerInProgress(hash, holder);
       if (this.hashOf[block] !== null || this.byHash.has(hash)) continue; // another sequence was first
       this.hashOf[block] = hash;
       this.byHash.set(hash, block);
@@ -151,6 +171,7 @@ export class BlockManager {
 
   /** Takes all blocks back. The last ones go to the cache first, so that a prefix outlives what continues it. */
   release(holder: BlockHolder): void {
+    for (const hash of this.unpublished(holder)) this.noLongerInProgress(hash, holder);
     for (let i = holder.blocks.length - 1; i >= 0; i--) this.drop(holder.blocks[i]!);
     holder.blocks.length = 0;
     holder.computed = 0;
@@ -170,7 +191,7 @@ export class BlockManager {
    * @param holders every sequence that holds blocks.
    * @throws Error when free + cached + used ≠ total, a reference count is off, or the hash table is inconsistent.
    */
-  checkIntegrity(holders: Iterable<BlockHolder>): void {
+  checkIntegrity(holders: readonly BlockHolder[]): void {
     const counted = new Int32Array(this.total);
     for (const holder of holders) for (const block of holder.blocks) counted[block]!++;
     const free = new Set(this.free);
@@ -190,6 +211,11 @@ export class BlockManager {
         throw new Error(`block ${block} is ${hash === null ? 'cached without' : 'free with'} a hash`);
       }
     }
+    const known = new Set(holders);
+    for (const holder of this.inProgress.values()) {
+      if (!known.has(holder) || holder.blocks.length === 0)
+        throw new Error('a prefix in progress has nobody computing it');
+    }
     const hashed = this.hashOf.reduce((n, hash) => n + (hash === null ? 0 : 1), 0);
     if (hashed !== this.byHash.size) throw new Error(`${this.byHash.size} hashes lead to ${hashed} blocks`);
     if (this.free.length + this.cached.size + used !== this.total) {
@@ -208,6 +234,16 @@ export class BlockManager {
       hits.push(block);
     }
     return hits;
+  }
+
+  /** Hashes of the full blocks that `holder` computes and may publish. */
+  private unpublished(holder: BlockHolder): string[] {
+    if (!this.prefixCaching || !holder.usesPrefixCache) return [];
+    return holder.hashes.slice(holder.published, Math.floor(holder.length / this.blockSize));
+  }
+
+  private noLongerInProgress(hash: string, holder: BlockHolder): void {
+    if (this.inProgress.get(hash) === holder) this.inProgress.delete(hash);
   }
 
   private hash(holder: BlockHolder): void {

@@ -139,12 +139,18 @@ export class Scheduler {
   }
 
   private admit(batch: Batch): void {
-    while (this.waiting.length > 0 && this.running.length < this.config.maxNumSeqs) {
+    // A sequence whose prefix is being computed waits for it, and lets others pass.
+    for (let i = 0; i < this.waiting.length && this.running.length < this.config.maxNumSeqs; ) {
       const room = this.config.maxNumBatchedTokens - batch.tokens;
-      const sequence = this.waiting[0]!;
+      const sequence = this.waiting[i]!;
       const reserve = this.running.length > 0 ? this.reserve : 0;
-      if (room === 0 || !this.blocks.admit(sequence, reserve)) return;
-      this.waiting.shift();
+      if (room === 0) return;
+      if (this.blocks.isWorthWaiting(sequence)) {
+        i++;
+        continue;
+      }
+      if (!this.blocks.admit(sequence, reserve)) return;
+      this.waiting.splice(i, 1);
       this.run(sequence);
       this.compute(sequence, Math.min(room, sequence.pending), batch);
     }

@@ -111,6 +111,64 @@ describe('Scheduler', () => {
     expect(engine.blocks.hitTokens).toBe(8);
   });
 
+  describe('when prompts that start alike come together', () => {
+    const prefix = count(0, 12);
+    const alike = (id: string, own: number) => request(id, [...prefix, own, own + 1]);
+
+    it('computes the common prefix once, and lets others pass those who wait for it', () => {
+      const engine = scheduler({ maxNumBatchedTokens: 10 });
+      for (const one of [alike('a', 20), alike('b', 30), alike('c', 40), request('other', [7, 8])]) engine.add(one);
+      expect(shape(step(engine))).toEqual([['a', 0, 0, 10]]);
+      engine.blocks.checkIntegrity(engine.running);
+      expect(shape(step(engine))).toEqual([
+        ['a', 0, 10, 4],
+        ['other', 0, 0, 2],
+      ]);
+      expect(shape(step(engine))).toEqual([
+        ['a', 0, 14, 1],
+        ['other', 0, 2, 1],
+        ['b', 0, 12, 2],
+        ['c', 0, 12, 2],
+      ]);
+      expect(engine.blocks.hitTokens).toBe(24);
+      engine.blocks.checkIntegrity(engine.running);
+    });
+
+    it('waits no longer for one that fails', () => {
+      const engine = scheduler({ maxNumBatchedTokens: 20 });
+      const [bad, good] = [alike('bad', 20), alike('good', 30)];
+      engine.add(bad);
+      engine.add(good);
+      const batch = engine.schedule();
+      expect(shape(batch)).toEqual([['bad', 0, 0, 14]]);
+      engine.computed(batch);
+      engine.finish(bad.sequences[0]!, 'error', 'NaN');
+      engine.blocks.checkIntegrity([]);
+      expect(shape(step(engine))).toEqual([['good', 0, 0, 14]]); // nothing of what failed is shared
+      expect(engine.blocks.hitTokens).toBe(0);
+    });
+
+    it('does not wait long for little', () => {
+      const engine = scheduler({ maxNumBatchedTokens: 40, maxPrefillChunk: 40 });
+      engine.add(request('long', count(0, 25)));
+      engine.add(request('short', [...prefix, 30]));
+      expect(shape(step(engine))).toEqual([
+        ['long', 0, 0, 25],
+        ['short', 0, 0, 13],
+      ]);
+    });
+
+    it('does not wait where prompts are scored or the prefix cache is off', () => {
+      const off = scheduler({ maxNumBatchedTokens: 40 }, 64, false);
+      const scored = scheduler({ maxNumBatchedTokens: 40 });
+      for (const own of [20, 30]) {
+        off.add(alike(`${own}`, own));
+        scored.add(request(`${own}`, [...prefix, own], { promptLogprobs: true }));
+      }
+      expect([step(off), step(scored)].map((batch) => batch.chunks.length)).toEqual([2, 2]);
+    });
+  });
+
   it('preempts the youngest when blocks run out and recomputes it', () => {
     const engine = scheduler({}, 5);
     engine.add(request('old', count(0, 8)));
