@@ -50,10 +50,12 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
         progress.note(describeStart(start));
       },
       onStep: (metrics, totalSteps) => progress.note(describeStep(metrics, totalSteps)),
+      onValidation: ({ step, validationLoss }) =>
+        progress.note(`validation loss after step ${step}: ${validationLoss.toFixed(4)}`),
     });
     if (!started) progress.note('This run is finished; `resume: false` in its file would do it anew.');
     console.log(
-      `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}`,
+      `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}${result.validationLoss == null ? '' : `, validation loss ${result.validationLoss.toFixed(4)}`}`,
     );
   });
 }
@@ -65,6 +67,7 @@ function isStudy(settings: unknown): boolean {
 
 function describeStart({
   dataset,
+  validationRows,
   totalSteps,
   resumedStep,
   packs,
@@ -73,9 +76,10 @@ function describeStart({
 }: TrainStart): string {
   const dropped = dataset.dropped > 0 ? `, ${dataset.dropped} dropped as over-long` : '';
   const cut = dataset.truncated > 0 ? `, ${dataset.truncated} cut as over-long` : '';
+  const held = validationRows > 0 ? `, ${validationRows} held out for validation` : '';
   const resumed = resumedStep > 0 ? `, from the checkpoint of step ${resumedStep}` : '';
   return (
-    `${dataset.rows} rows${dropped}${cut}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
+    `${dataset.rows} rows${dropped}${cut}${held}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
     `(${Math.round(packingEfficiency * 100)} % full); ${trainableParameters} trainable parameters; ${totalSteps} steps${resumed}`
   );
 }

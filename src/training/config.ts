@@ -49,6 +49,10 @@ export const trainSchema = z
 
     /** Tokens of a pack. Paper: 16384. A conversation longer than this, or than the model's context, is over-long. */
     sequenceLength: positiveInteger.default(16_384),
+    /** The share of the rows that never train, chosen by seed and id; their loss is in metrics.jsonl. 0: none. Paper: 0.05. */
+    validationSplit: probability.default(0.05),
+    /** Compute the loss on them every so many steps; before the first and after the last step it always is. Default: 0, only then. */
+    validateEvery: z.number().int().min(0).default(0),
     /** What to do with an over-long conversation: `drop` it (default), `truncate` its end, or stop with an `error`. Always counted and reported. */
     overlong: z.enum(['drop', 'truncate', 'error']).default('drop'),
 

@@ -1,4 +1,4 @@
-// metrics.jsonl: one row for every optimizer step.
+// metrics.jsonl: one row for every optimizer step, and rows of their own for the loss on held-out rows.
 
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
 
@@ -19,6 +19,13 @@ export interface StepMetrics {
   readonly tokensPerSecond: number;
 }
 
+export interface ValidationMetrics {
+  /** Optimizer steps done; 0 before the first. */
+  readonly step: number;
+  /** Mean negative log-likelihood of the targets of all held-out rows, in nats. */
+  readonly validationLoss: number;
+}
+
 export class MetricsLog {
   readonly file: string;
   private constructor(file: string) {
@@ -29,20 +36,30 @@ export class MetricsLog {
    * Opens the log. Rows after `lastStep` (which the resumed run writes again) and a row cut short are removed; 0 starts a new log.
    */
   static async open(file: string, lastStep: number): Promise<MetricsLog> {
-    const kept = lastStep === 0 ? [] : (await readMetrics(file)).filter((row) => row.step <= lastStep);
+    const kept = lastStep === 0 ? [] : (await readRows(file)).filter((row) => row.step <= lastStep);
     await writeFile(`${file}.tmp`, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
     await rename(`${file}.tmp`, file);
     return new MetricsLog(file);
   }
 
   /** Appends a row with one write, so that a reader never sees half of it. */
-  async append(metrics: StepMetrics): Promise<void> {
+  async append(metrics: StepMetrics | ValidationMetrics): Promise<void> {
     await appendFile(this.file, `${JSON.stringify(metrics)}\n`);
   }
 }
 
-/** The whole rows of a log, in order; an absent file has none. */
+/** The steps of a log, in order; an absent file has none. */
 export async function readMetrics(file: string): Promise<StepMetrics[]> {
+  return (await readRows(file)).filter((row) => 'loss' in row);
+}
+
+/** The validation losses of a log, in order; an absent file has none. */
+export async function readValidation(file: string): Promise<ValidationMetrics[]> {
+  return (await readRows(file)).filter((row) => 'validationLoss' in row);
+}
+
+/** The whole rows, in order. */
+async function readRows(file: string): Promise<(StepMetrics | ValidationMetrics)[]> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -52,5 +69,5 @@ export async function readMetrics(file: string): Promise<StepMetrics[]> {
   }
   // What stands after the last line feed was being written when the process ended.
   const lines = text.split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as StepMetrics);
+  return lines.map((line) => JSON.parse(line) as StepMetrics | ValidationMetrics);
 }

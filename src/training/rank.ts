@@ -6,17 +6,20 @@ import { Device } from '../tensor/device.js';
 import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
-import type { StepMetrics } from './metrics.js';
+import type { StepMetrics, ValidationMetrics } from './metrics.js';
 import { AdamW, type Parameters } from './optimizer.js';
 import type { TrainingDocument } from './packing.js';
 import { TrainingPlan } from './plan.js';
 import { createSchedule } from './schedule.js';
 import { DivergenceError, Trainer } from './trainer.js';
+import { Validation } from './validation.js';
 
 /** What a rank needs to know; can be sent to another thread. */
 export interface RankSetup {
   readonly config: TrainConfig;
   readonly documents: readonly TrainingDocument[];
+  /** Held out; their loss is computed now and then. */
+  readonly validation: readonly TrainingDocument[];
   readonly rank: number;
   readonly ranks: number;
   /** Name of the group that the ranks meet in. */
@@ -31,6 +34,7 @@ export interface RankDuties {
   /** Before the first step. */
   started(plan: TrainingPlan, trainableParameters: number): Promise<void>;
   stepDone(metrics: StepMetrics): Promise<void>;
+  validated(metrics: ValidationMetrics): Promise<void>;
   /** Asked after every step: whether a checkpoint is due. */
   checkpointDue(step: number): boolean;
   save(step: number, optimizer: AdamW): Promise<void>;
@@ -68,12 +72,21 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     await duties?.started(plan, trainable);
 
     let saved = checkpoint?.step ?? 0;
+    const validation = setup.validation.length > 0 ? new Validation(setup.validation, config.sequenceLength) : null;
+    const validate = async (step: number) => {
+      if (validation === null) return;
+      const validationLoss = await validation.loss(model, communicator);
+      trainer.restartClock();
+      await duties?.validated({ step, validationLoss });
+    };
+    if (saved === 0) await validate(0);
     for (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {
       try {
         const stop = duties?.stopRequested() ?? false;
         const { metrics, stopRequested } = await trainer.step(step, window, documents, firstMicroBatch, stop);
         await duties?.stepDone(metrics);
         const last = step === plan.totalSteps;
+        if (last || (config.validateEvery > 0 && step % config.validateEvery === 0)) await validate(step);
         if (duties && (stopRequested || duties.checkpointDue(step)) && !last) {
           await duties.save(step, optimizer);
           saved = step;

@@ -12,15 +12,19 @@ import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
-import { MetricsLog, readMetrics, type StepMetrics } from './metrics.js';
+import { MetricsLog, readMetrics, readValidation, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { AdamW } from './optimizer.js';
+import type { TrainingDocument } from './packing.js';
 import type { TrainingPlan } from './plan.js';
 import type { RankDuties } from './rank.js';
 import { DivergenceError } from './trainer.js';
+import { splitDocuments } from './validation.js';
 
 /** What is known before the first step. */
 export interface TrainStart {
   readonly dataset: DatasetReport;
+  /** Documents held out of training. */
+  readonly validationRows: number;
   readonly totalSteps: number;
   /** Steps that a checkpoint had done. */
   readonly resumedStep: number;
@@ -35,6 +39,7 @@ export interface TrainOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onStart?: ((start: TrainStart) => void) | undefined;
   readonly onStep?: ((metrics: StepMetrics, totalSteps: number) => void) | undefined;
+  readonly onValidation?: ((metrics: ValidationMetrics) => void) | undefined;
 }
 
 export interface TrainResult {
@@ -47,6 +52,8 @@ export interface TrainResult {
   readonly seconds: number;
   /** Of the last step. */
   readonly finalLoss: number;
+  /** After the last step, on the rows held out; null if there are none. */
+  readonly validationLoss: number | null;
 }
 
 const resultFile = 'training.json';
@@ -65,16 +72,18 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const files = await resolveModel(config.model);
   files.weights.close();
   const dataset = await loadConversations(config, files, signal);
-  const fingerprint = runFingerprint(config, files, dataset);
+  const { training, validation } = splitDocuments(dataset.documents, config.validationSplit, config.seed);
+  const fingerprint = runFingerprint(config, files, dataset, validation);
   if (config.resume) {
     const finished = await finishedRun(config.output, fingerprint);
     if (finished) return finished;
   }
-  const run = await Run.open(config, dataset, fingerprint, options);
+  const run = await Run.open(config, dataset, validation.length, fingerprint, options);
   const threads = config.threads ?? availableParallelism();
   const setup = {
     config,
-    documents: dataset.documents,
+    documents: training,
+    validation,
     ranks: config.dataParallel,
     threads: Math.max(1, Math.floor(threads / config.dataParallel)),
     checkpoint: run.checkpoint,
@@ -106,7 +115,12 @@ function loadConversations(config: TrainConfig, files: ModelFiles, signal: Abort
 }
 
 /** Of everything that decides the weights; how and where the run runs does not. */
-function runFingerprint(config: TrainConfig, files: ModelFiles, dataset: Dataset): string {
+function runFingerprint(
+  config: TrainConfig,
+  files: ModelFiles,
+  dataset: Dataset,
+  validation: readonly TrainingDocument[],
+): string {
   const {
     model: _m,
     data: _d,
@@ -114,12 +128,14 @@ function runFingerprint(config: TrainConfig, files: ModelFiles, dataset: Dataset
     threads: _t,
     checkpointEvery: _c,
     keepLast: _k,
+    validateEvery: _e,
     resume: _r,
     ...rest
   } = config;
   const { device: _v, dataParallel: _p, activationCheckpointing: _a, ...settings } = rest;
+  const held = validation.map(({ id }) => id);
   return createHash('sha256')
-    .update(JSON.stringify({ settings, model: files.fingerprint, dataset: dataset.fingerprint }))
+    .update(JSON.stringify({ settings, model: files.fingerprint, dataset: dataset.fingerprint, held }))
     .digest('hex');
 }
 
@@ -142,6 +158,7 @@ class Run implements RankDuties {
   result: TrainResult | null = null;
   readonly #config: TrainConfig;
   readonly #dataset: Dataset;
+  readonly #validationRows: number;
   readonly #fingerprint: string;
   readonly #options: TrainOptions;
   readonly #log: MetricsLog;
@@ -149,7 +166,13 @@ class Run implements RankDuties {
   #begin = 0;
   #trainableParameters = 0;
 
-  static async open(config: TrainConfig, dataset: Dataset, fingerprint: string, options: TrainOptions): Promise<Run> {
+  static async open(
+    config: TrainConfig,
+    dataset: Dataset,
+    validationRows: number,
+    fingerprint: string,
+    options: TrainOptions,
+  ): Promise<Run> {
     const checkpoints = join(config.output, 'checkpoints');
     await mkdir(config.output, { recursive: true });
     if (!config.resume) await rm(checkpoints, { recursive: true, force: true });
@@ -161,12 +184,13 @@ class Run implements RankDuties {
     }
     await rm(join(config.output, resultFile), { force: true });
     const log = await MetricsLog.open(join(config.output, 'metrics.jsonl'), checkpoint?.step ?? 0);
-    return new Run(config, dataset, fingerprint, options, log, checkpoint, checkpoints);
+    return new Run(config, dataset, validationRows, fingerprint, options, log, checkpoint, checkpoints);
   }
 
   private constructor(
     config: TrainConfig,
     dataset: Dataset,
+    validationRows: number,
     fingerprint: string,
     options: TrainOptions,
     log: MetricsLog,
@@ -175,6 +199,7 @@ class Run implements RankDuties {
   ) {
     this.#config = config;
     this.#dataset = dataset;
+    this.#validationRows = validationRows;
     this.#fingerprint = fingerprint;
     this.#options = options;
     this.#log = log;
@@ -191,6 +216,7 @@ class Run implements RankDuties {
     this.#trainableParameters = trainableParameters;
     this.#options.onStart?.({
       dataset: this.#dataset.report,
+      validationRows: this.#validationRows,
       totalSteps: plan.totalSteps,
       resumedStep: this.checkpoint?.step ?? 0,
       packs: plan.packing.packs.length,
@@ -203,6 +229,11 @@ class Run implements RankDuties {
   async stepDone(metrics: StepMetrics): Promise<void> {
     await this.#log.append(metrics);
     this.#options.onStep?.(metrics, this.#plan!.totalSteps);
+  }
+
+  async validated(metrics: ValidationMetrics): Promise<void> {
+    await this.#log.append(metrics);
+    this.#options.onValidation?.(metrics);
   }
 
   checkpointDue(step: number): boolean {
@@ -228,11 +259,13 @@ class Run implements RankDuties {
       trainedTokens: plan.trainedTokens(),
       seconds,
       finalLoss: last?.loss ?? Number.NaN,
+      validationLoss: (await readValidation(this.#log.file)).at(-1)?.validationLoss ?? null,
     };
     const summary = {
       fingerprint: this.#fingerprint,
       result: this.result,
       dataset: this.#dataset.report,
+      validationRows: this.#validationRows,
       packing: { packs: plan.packing.packs.length, efficiency: plan.packing.efficiency },
       trainableParameters: this.#trainableParameters,
       settings: this.#config,

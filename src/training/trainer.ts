@@ -46,6 +46,11 @@ export class Trainer {
     zeroGradients(options.parameters);
   }
 
+  /** Leaves the time since the last step out of the next one's rate. */
+  restartClock(): void {
+    this.#lastFinished = performance.now();
+  }
+
   /**
    * Trains on one window. Every rank calls it with the same window and takes its share of the micro-batches.
    * @param step 1 for the first of the run

@@ -78,6 +78,7 @@ export async function runSteps(
   documents: readonly TrainingDocument[],
   settings: Partial<RunSettings>,
   overrides: Partial<TrainerOptions> = {},
+  afterStep: () => Promise<void> = async () => {},
 ): Promise<{ losses: number[]; gradNorms: number[] }> {
   const { bits, learningRate, ...shape } = {
     ...{ microBatch: 1, gradientAccumulation: 8, sequenceLength: 64, epochs: 2, bits: 32 as const, learningRate: 1e-3 },
@@ -97,6 +98,7 @@ export async function runSteps(
       const { metrics } = await trainer.step(step, window, documents, firstMicroBatch);
       losses.push(metrics.loss);
       gradNorms.push(metrics.gradNorm);
+      await afterStep();
     }
   } finally {
     optimizer.dispose();

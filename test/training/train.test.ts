@@ -7,7 +7,7 @@ import { loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
-import { readMetrics, type StepMetrics } from '../../src/training/metrics.js';
+import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
 import { type TrainOptions, type TrainStart, train } from '../../src/training/train.js';
 import { expectClose, modelFolder } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
@@ -121,6 +121,32 @@ describe('train', () => {
     await loadAdapter(join(folder, 'reload-lora'), base.model);
     expect([...base.model.linears.values()].every(({ adapter }) => adapter !== null)).toBe(true);
     await device.close();
+  });
+
+  it('validates on rows that never train, and goes on from an interruption with the same losses', async () => {
+    const changes = { validationSplit: 0.25, validateEvery: 2, maxSteps: 7, dataParallel: 2 };
+    const starts: TrainStart[] = [];
+    const result = await run('validated', changes, { onStart: (start) => starts.push(start) });
+    const losses = await readValidation(join(folder, 'validated', 'metrics.jsonl'));
+    expect(losses.map(({ step }) => step)).toEqual([0, 2, 4, 6, 7]);
+    expect(losses.at(-1)!.validationLoss).toBeLessThan(losses[0]!.validationLoss - 0.3);
+    expect(result.validationLoss).toBe(losses.at(-1)!.validationLoss);
+    expect(starts).toMatchObject([{ validationRows: 6, dataset: { rows: 24 } }]);
+
+    const controller = new AbortController();
+    const signal = controller.signal;
+    const onStep = ({ step }: StepMetrics) => step === 3 && controller.abort(new Error('stopped by the test'));
+    await expect(run('validated-again', changes, { signal, onStep })).rejects.toThrow('stopped by the test');
+    await run('validated-again', changes);
+    expect(await readValidation(join(folder, 'validated-again', 'metrics.jsonl'))).toEqual(losses);
+
+    const sparser = await run('validated-sparsely', { ...changes, validateEvery: 0 });
+    expect(sparser.validationLoss).toBe(result.validationLoss);
+    const weights = await weightsOf('validated', 'lora');
+    expect((await weightsOf('validated-sparsely', 'lora')).equals(weights)).toBe(true);
+    const unsplit = await run('unvalidated', { ...changes, validationSplit: 0 });
+    expect(unsplit.validationLoss).toBeNull();
+    expect((await weightsOf('unvalidated', 'lora')).equals(weights)).toBe(false);
   });
 
   it('trains the same on two ranks in threads of their own', async () => {

@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest';
+import { Device } from '../../src/tensor/device.js';
+import { disposeGradients, zeroGradients } from '../../src/training/optimizer.js';
+import { addGradients } from '../../src/training/trainer.js';
+import { splitDocuments, Validation } from '../../src/training/validation.js';
+import { openStudent, randomDocuments, readAll, runSteps } from './student.js';
+
+const documents = randomDocuments(40, 100);
+const ids = (chosen: readonly { id: string }[]) => chosen.map(({ id }) => id).sort();
+
+describe('splitDocuments', () => {
+  it('holds out the share it is told, every row on one side', () => {
+    const { training, validation } = splitDocuments(documents, 0.25, 0);
+    expect(validation).toHaveLength(10);
+    expect(ids([...training, ...validation])).toEqual(ids(documents));
+    expect(splitDocuments(documents, 0.001, 0).validation).toEqual([]);
+    expect(splitDocuments(documents, 0, 0).training).toEqual(documents);
+  });
+
+  it('goes by id and seed, not by order', () => {
+    const held = ids(splitDocuments(documents, 0.25, 0).validation);
+    expect(ids(splitDocuments([...documents].reverse(), 0.25, 0).validation)).toEqual(held);
+    expect(ids(splitDocuments(documents, 0.25, 1).validation)).not.toEqual(held);
+  });
+
+  it('keeps rows of one id together', () => {
+    const twice = documents.flatMap((document) => [document, { ...document }]);
+    const { training, validation } = splitDocuments(twice, 0.25, 0);
+    expect(validation).toHaveLength(20);
+    expect(training.some(({ id }) => validation.some((held) => held.id === id))).toBe(false);
+  });
+
+  it('refuses to hold out everything', () => {
+    expect(() => splitDocuments(documents.slice(0, 1), 0.9, 0)).toThrow(
+      /^Expected 'validationSplit' to leave rows to train on but 0.9 holds out every one of 1; lower it$/,
+    );
+  });
+});
+
+describe('Validation', () => {
+  it('is the loss that training computes, whatever the packs', async () => {
+    const device = Device.open('cpu', { threads: 2 });
+    const { model, parameters } = await openStudent(device, 'tied', 'lora');
+    zeroGradients(parameters);
+    const trained = documents.reduce((sum, document) => sum + document.trained, 0);
+    const loss = addGradients(model, documents, { trained, number: 0, activationCheckpointing: false });
+    const [expected] = await loss.readFloats();
+    for (const sequenceLength of [20, 64, 1000]) {
+      expect(await new Validation(documents, sequenceLength).loss(model, null)).toBeCloseTo(expected!, 5);
+    }
+    await device.close();
+  });
+
+  it('leaves gradients, memory and the bits of training alone, dropout and all', async () => {
+    const device = Device.open('cpu', { threads: 2 });
+    const train = async (validate: boolean) => {
+      const student = await openStudent(device, 'tied', 'lora', { dropout: 0.3 });
+      const validation = new Validation(documents.slice(0, 10), 64);
+      const observed: number[] = [];
+      const curve = await runSteps(
+        student,
+        documents.slice(10),
+        { epochs: 1, gradientAccumulation: 2 },
+        {},
+        async () => {
+          if (!validate) return;
+          const { liveTensors } = device.statistics();
+          observed.push(await validation.loss(student.model, null));
+          expect(device.statistics().liveTensors).toBe(liveTensors);
+        },
+      );
+      const weights = await readAll(student.parameters);
+      disposeGradients(student.parameters);
+      student.model.dispose();
+      return { curve, weights, observed };
+    };
+    const plain = await train(false);
+    const validated = await train(true);
+    expect(validated.curve).toEqual(plain.curve);
+    expect(validated.weights).toEqual(plain.weights);
+    expect(new Set(validated.observed).size).toBe(validated.curve.losses.length);
+    await device.close();
+  });
+});
