@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Completion } from '../../src/engine/completion.js';
 import { Engine } from '../../src/engine/engine.js';
 import { EngineStoppedError } from '../../src/engine/errors.js';
+import type { Sequence } from '../../src/engine/request.js';
+import type { Scheduler } from '../../src/engine/scheduler.js';
 import { native } from '../../src/native.js';
 import { embedding } from '../../src/ops/embedding.js';
 import { launch } from '../../src/tensor/launch.js';
@@ -52,6 +54,46 @@ describe('a NaN', () => {
     expect(engine.statistics().finished.error).toBeGreaterThan(3);
     expect(engine.statistics().prefixHitTokens).toBeGreaterThan(0);
     // Nothing computed from the bad token may be found again: with good weights, everything is as before.
+    engine.checkIntegrity();
+    await engine.close();
+  });
+
+  it.each<[string, (victim: Sequence) => boolean]>([
+    ['while its prompt is prefilled', ({ outputLength }) => outputLength === 0],
+    ['while it decodes', ({ outputLength }) => outputLength >= 3],
+  ])('in the keys of one request fails that request only, and never enters the prefix cache: %s', async (_, now) => {
+    const engine = Engine.create(loaded, { blockSize: 4, maxPrefillChunk: 8, maxNumSeqs: 8 });
+    const { scheduler } = engine as unknown as { scheduler: Scheduler };
+    const prompt = requests()[2]!.prompt as number[];
+    const victim = { id: 'victim', prompt: [...prompt, ...prompt], sampling: { maxTokens: 12, ignoreEos: true } };
+    const input = [...requests(12), victim, ...requests()];
+    const places = input.map((request, i) => ({ ...request, id: `${i}` }));
+    const clean = await engine.generateAll(places);
+    const forward = loaded.model.forward.bind(loaded.model);
+    let planted = 0;
+    loaded.model.forward = (context) => {
+      const sequence = scheduler.running.find(({ request }) => request.id === '12');
+      // The first block that nobody shares yet, once it holds a key.
+      const own = sequence?.published ?? 0;
+      if (context.kind === 'paged' && planted === 0 && sequence && now(sequence) && sequence.computed > 4 * own) {
+        const block = sequence.blocks[own]!;
+        using keys = context.cache.layers[0]!.key.narrow(0, block, 1);
+        keys.write(new Float32Array(keys.size).fill(Number.NaN));
+        planted++;
+      }
+      return forward(context);
+    };
+    loaded.model.weightsChanged(); // an empty cache, so that the prompt is computed again
+    const poisoned = await engine.generateAll(places);
+    expect(planted).toBe(1);
+    poisoned.forEach((completion, i) => {
+      if (completion.id !== '12') expect(bits([completion])).toBe(bits([clean[i]!]));
+      else expect([completion.finishReason, completion.error]).toEqual(['error', expect.stringContaining('NaN')]);
+    });
+    const hits = engine.statistics().prefixHitTokens;
+    expect(bits(await engine.generateAll(places))).toBe(bits(clean)); // with what the cache holds now
+    expect(engine.statistics().prefixHitTokens).toBeGreaterThan(hits + 200);
+    expect(engine.statistics().finished.error).toBe(1);
     engine.checkIntegrity();
     await engine.close();
   });

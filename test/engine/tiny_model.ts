@@ -35,15 +35,16 @@ export async function tinyModel(name: string, options: TinyModelOptions = {}): P
 }
 
 /** Runs requests through an engine of its own, checks its books, and that it gives back what it took. */
-export async function run(loaded: TinyModel, requests: GenerateRequest[], options: EngineOptions = {}) {
-  const before = loaded.device.statistics();
+export async function run(loaded: LoadedModel, requests: GenerateRequest[], options: EngineOptions = {}) {
+  const { device } = loaded.model;
+  const before = device.statistics();
   const engine = Engine.create(loaded, options);
   const completions = await engine.generateAll(requests);
   engine.checkIntegrity();
   const statistics = engine.statistics();
   await engine.close();
-  await loaded.device.synchronize();
-  const { liveTensors, liveBytes } = loaded.device.statistics();
+  await device.synchronize();
+  const { liveTensors, liveBytes } = device.statistics();
   if (liveTensors !== before.liveTensors || liveBytes !== before.liveBytes) {
     throw new Error(`${liveTensors - before.liveTensors} tensors (${liveBytes - before.liveBytes} bytes) leaked`);
   }
