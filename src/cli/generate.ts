@@ -87,17 +87,28 @@ interface Work {
   signal: AbortSignal;
 }
 
+/** A row that the engine has: its id as written, and the samples still to come. */
+interface Taken {
+  id: string | number;
+  left: number;
+}
+
 async function writeCompletions(engine: Engine, work: Work): Promise<void> {
   const { n, prompts, output, signal } = work;
   const total = prompts * n;
-  const ids = new Map<string, string | number>();
-  const meter = createProgress().start('generate', total, output.rows, 'rows');
+  const taken = new Map<string, Taken>();
+  const { formatStatistics } = await import('../engine/statistics.js');
+  const meter = createProgress().start('generate', total, output.rows, 'rows', () =>
+    formatStatistics(engine.statistics()),
+  );
   const begin = performance.now();
   let tokens = 0;
   const failures: { id: string | number; error: string }[] = [];
-  for await (const completion of engine.generate(requests(work, ids), { signal })) {
+  for await (const completion of engine.generate(requests(work, taken), { signal })) {
     if (completion.finishReason === 'aborted') continue;
-    const id = ids.get(completion.id)!;
+    const row = taken.get(completion.id)!;
+    if (--row.left === 0) taken.delete(completion.id);
+    const { id } = row;
     if (completion.finishReason === 'error') failures.push({ id, error: completion.error ?? 'unknown reason' });
     output.append(toRow(completion, id));
     tokens += completion.tokens.length;
@@ -108,12 +119,12 @@ async function writeCompletions(engine: Engine, work: Work): Promise<void> {
 }
 
 async function* requests(
-  { options, sampling, output }: Work,
-  ids: Map<string, string | number>,
+  { options, sampling, n, output }: Work,
+  taken: Map<string, Taken>,
 ): AsyncGenerator<GenerateRequest> {
   for await (const { id, prompt } of readPrompts(options.prompts)) {
     if (output.finishedIds.has(String(id))) continue;
-    ids.set(String(id), id);
+    taken.set(String(id), { id, left: n });
     yield { id: String(id), prompt, sampling };
   }
 }

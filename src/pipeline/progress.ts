@@ -11,8 +11,11 @@ export interface Meter {
 }
 
 export interface Progress {
-  /** @param resumed how many of `total` were there before, not counted in the rate */
-  start(stage: string, total: number, resumed: number, unit: string): Meter;
+  /**
+   * @param resumed how many of `total` were there before, not counted in the rate
+   * @param state more to show while it works, in place of tokens/s
+   */
+  start(stage: string, total: number, resumed: number, unit: string, state?: () => string): Meter;
   note(line: string): void;
   /** Shows a stage's first full prompt, once per stage. */
   prompt(stage: string, text: string): void;
@@ -48,10 +51,10 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
       write(pc.dim(`first prompt of ${stage}:`));
       write(pc.dim(text.replace(/^/gm, '  │ ')));
     },
-    start: (stage, total, resumed, unit) =>
-      stream.isTTY === true
-        ? barMeter(stream, stage, total, resumed, unit)
-        : lineMeter(write, stage, total, resumed, unit),
+    start(stage, total, resumed, unit, state) {
+      const count = new Count(total, resumed, unit, state ?? null);
+      return stream.isTTY === true ? barMeter(stream, stage, count) : lineMeter(write, stage, count);
+    },
   };
 }
 
@@ -61,10 +64,14 @@ class Count {
   total: number;
   done: number;
   tokens = 0;
+  readonly unit: string;
+  readonly #state: (() => string) | null;
 
-  constructor(total: number, resumed: number) {
+  constructor(total: number, resumed: number, unit: string, state: (() => string) | null) {
     this.total = total;
     this.resumed = resumed;
+    this.unit = unit;
+    this.#state = state;
     this.done = resumed;
   }
 
@@ -72,19 +79,20 @@ class Count {
     return (performance.now() - this.begin) / 1000;
   }
 
-  describe(unit: string): { rate: string; left: string } {
+  /** @param ended the work is over: tokens/s of all of it, no state */
+  describe(ended = false): { rate: string; left: string } {
     const fresh = this.done - this.resumed;
     const rate = fresh / this.seconds;
     const tokens = this.tokens === 0 ? '' : `, ${Math.round(this.tokens / this.seconds)} tokens/s`;
+    const more = this.#state === null || ended ? tokens : ` · ${this.#state()}`;
     return {
-      rate: fresh === 0 ? '…' : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${unit}/s${tokens}`,
+      rate: fresh === 0 ? '…' : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${this.unit}/s${more}`,
       left: fresh === 0 ? '…' : formatDuration((this.total - this.done) / rate),
     };
   }
 }
 
-function barMeter(stream: NodeJS.WriteStream, stage: string, total: number, resumed: number, unit: string): Meter {
-  const count = new Count(total, resumed);
+function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Meter {
   const bar = new SingleBar({
     stream,
     format: `${pc.cyan(stage.padEnd(24))} {bar} {value}/{total} · {rate} · {left} left`,
@@ -95,29 +103,29 @@ function barMeter(stream: NodeJS.WriteStream, stage: string, total: number, resu
     clearOnComplete: false,
     gracefulExit: false,
   });
-  bar.start(total, resumed, count.describe(unit));
+  bar.start(count.total, count.resumed, count.describe());
   return {
     advance(done, tokens = 0) {
       count.done += done;
       count.tokens += tokens;
-      bar.update(count.done, count.describe(unit));
+      bar.update(count.done, count.describe());
     },
     extend(more) {
       count.total += more;
       bar.setTotal(count.total);
     },
     finish() {
-      bar.update(count.done, { ...count.describe(unit), left: '0s' });
+      bar.update(count.done, { ...count.describe(true), left: '0s' });
       bar.stop();
     },
   };
 }
 
-function lineMeter(write: (line: string) => void, stage: string, total: number, resumed: number, unit: string): Meter {
-  const count = new Count(total, resumed);
+function lineMeter(write: (line: string) => void, stage: string, count: Count): Meter {
+  const { total, resumed, unit } = count;
   let last = performance.now();
-  const line = (left: string) =>
-    write(`${stage}: ${count.done}/${count.total} ${unit} · ${count.describe(unit).rate}${left}`);
+  const line = (rate: string, rest: string) =>
+    write(`${stage}: ${count.done}/${count.total} ${unit} · ${rate} · ${rest}`);
   write(`${stage}: ${total - resumed} ${unit}${resumed > 0 ? `, ${resumed} already there` : ''}`);
   return {
     advance(done, tokens = 0) {
@@ -125,11 +133,12 @@ function lineMeter(write: (line: string) => void, stage: string, total: number, 
       count.tokens += tokens;
       if (performance.now() - last < secondsBetweenLines * 1000) return;
       last = performance.now();
-      line(` · ${count.describe(unit).left} left`);
+      const { rate, left } = count.describe();
+      line(rate, `${left} left`);
     },
     extend(more) {
       count.total += more;
     },
-    finish: () => line(` · took ${formatDuration(count.seconds)}`),
+    finish: () => line(count.describe(true).rate, `took ${formatDuration(count.seconds)}`),
   };
 }

@@ -1,0 +1,45 @@
+import { PassThrough } from 'node:stream';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createProgress } from '../../src/pipeline/progress.js';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function progress() {
+  const stream = new PassThrough();
+  const lines = () => (stream.read()?.toString() ?? '').trim().split('\n');
+  return { lines, ...createProgress(stream as unknown as NodeJS.WriteStream) };
+}
+
+test('without a terminal there is a line at the start, every ten seconds and at the end', () => {
+  const { start, lines } = progress();
+  const meter = start('answers', 24, 4, 'rows');
+  expect(lines()).toEqual(['answers: 20 rows, 4 already there']);
+  vi.advanceTimersByTime(5000);
+  meter.advance(1, 50);
+  expect(lines()).toEqual(['']);
+  vi.advanceTimersByTime(5000);
+  meter.advance(1, 50);
+  expect(lines()).toEqual(['answers: 6/24 rows · 0.2 rows/s, 10 tokens/s · 1m 30s left']);
+  meter.advance(18, 900);
+  meter.finish();
+  expect(lines()).toEqual(['answers: 24/24 rows · 2.0 rows/s, 100 tokens/s · took 10s']);
+});
+
+test('a state takes the place of tokens per second while the work goes on', () => {
+  const { start, lines } = progress();
+  const meter = start('generate', 10, 0, 'rows', () => '12 tokens/s · running 3 · waiting 4 · KV 50 %');
+  lines();
+  vi.advanceTimersByTime(10_000);
+  meter.advance(5, 100);
+  expect(lines()).toEqual([
+    'generate: 5/10 rows · 0.5 rows/s · 12 tokens/s · running 3 · waiting 4 · KV 50 % · 10s left',
+  ]);
+  meter.advance(5, 100);
+  meter.finish();
+  expect(lines()).toEqual(['generate: 10/10 rows · 1.0 rows/s, 20 tokens/s · took 10s']);
+});
