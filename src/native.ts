@@ -12,6 +12,7 @@ export type OpName =
   | 'add'
   | 'scale'
   | 'mul'
+  | 'exp'
   | 'sum'
   | 'sum_squares'
   | 'clip_factor'

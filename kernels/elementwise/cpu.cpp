@@ -85,4 +85,13 @@ void mul(const Call& call) {
   });
 }
 
+void exp(const Call& call) {
+  withFloat(call[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    forSpans(call, call[0], allContiguous(call, {0, 1}), [&](int64_t row, int64_t start, int64_t count) {
+      map(count, call[1].row<T>(row) + start, [](simd::Vec x) { return simd::exp(x); }, call[0].row<T>(row) + start);
+    });
+  });
+}
+
 }  // namespace cd::cpu

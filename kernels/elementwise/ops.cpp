@@ -63,4 +63,15 @@ const Op mul{
     },
 };
 
+const Op exp{
+    "exp",
+    {{"x", Access::In}, {"y", Access::Out}},
+    {},
+    [](const Call& call) {
+      call.expectFloat(0);
+      call.expectSameShape(1, 0);
+      call.expectSameDType(1, 0);
+    },
+};
+
 }  // namespace cd::ops

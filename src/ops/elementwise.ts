@@ -47,6 +47,18 @@ export function scale(x: Tensor, value: number): Tensor {
   return y;
 }
 
+/** eˣ. */
+export function exp(x: Tensor): Tensor {
+  const y = x.like();
+  launch('exp', [x, y]);
+  record('exp', [x], [y], [y], (context) => {
+    const dx = y.like();
+    launch('mul', [context.gradient(), context.saved(0), dx]);
+    context.add(0, dx);
+  });
+  return y;
+}
+
 /** x in another float dtype; a view of x where it has that already. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return reshape(x, x.shape);

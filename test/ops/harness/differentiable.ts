@@ -2,8 +2,9 @@
 import type { OpName } from '../../../src/native.js';
 import { attention } from '../../../src/ops/attention.js';
 import { tokenLogprobs } from '../../../src/ops/cross_entropy.js';
-import { add, cast, mul, scale } from '../../../src/ops/elementwise.js';
+import { add, cast, exp, mul, scale } from '../../../src/ops/elementwise.js';
 import { embedding } from '../../../src/ops/embedding.js';
+import { logSoftmax } from '../../../src/ops/log_softmax.js';
 import { loraLinear } from '../../../src/ops/lora.js';
 import { addBias, linear } from '../../../src/ops/matmul.js';
 import { sum } from '../../../src/ops/reduce.js';
@@ -66,6 +67,14 @@ export const differentiable: Differentiable[] = [
     wanted: ['x'],
     run: (tensors) => scale(tensors.x!, -0.75),
     reference: byCases('scale', out([3, 9]), 'y', { value: -0.75 }),
+  },
+  {
+    name: 'exp',
+    op: 'exp',
+    inputs: { x: x([3, 9]) },
+    wanted: ['x'],
+    run: (tensors) => exp(tensors.x!),
+    reference: byCases('exp', out([3, 9]), 'y'),
   },
   {
     name: 'cast, to the same dtype',
@@ -162,6 +171,18 @@ export const differentiable: Differentiable[] = [
     wanted: ['hidden', 'weight'],
     run: ({ hidden, weight, targets }) => tokenLogprobs(hidden!, weight!, targets!).logprobs,
     reference: byCases('token_logprobs', { logprobs: output('f32', [6]), lse: output('f32', [6]) }, 'logprobs'),
+  },
+  {
+    name: 'logSoftmax',
+    op: 'token_logprobs',
+    inputs: { x: x([4, 5], 1, 3) },
+    wanted: ['x'],
+    run: (tensors) => logSoftmax(tensors.x!),
+    reference: ({ x }) =>
+      x!.data!.map((value, index, all) => {
+        const row = all.subarray(index - (index % 5), index - (index % 5) + 5);
+        return value - Math.log(row.reduce((total, each) => total + Math.exp(each), 0));
+      }),
   },
   {
     name: 'loraLinear',
