@@ -9,5 +9,6 @@ export { parseStudyConfig, type StudyConfig } from './pipeline/config.js';
 export { runStudy, type StudyOptions, type StudyOutcome } from './pipeline/run.js';
 export { Device, type DeviceOptions } from './tensor/device.js';
 export { parseTrainConfig, type TrainConfig, type TrainSettings } from './training/config.js';
+export type { Objective, ObjectiveBatch, ObjectiveRow, Ops } from './training/objectives/objective.js';
 export { type TrainOptions, type TrainResult, train } from './training/train.js';
 export { type FetchOptions, fetchModel } from './weights/fetch.js';

@@ -13,6 +13,7 @@ FILE.yaml, in short:
   data: conversations.jsonl        # {"id", "messages": [{"role", "content", "reasoning_content"?}]}
   output: runs/my-student
   method: lora                     # or full
+  objective: cross-entropy         # weighted, length-weighted, forward-kl, reverse-kl, or your own ./mine.ts
 
 The output folder holds metrics.jsonl ({step, loss, learningRate, gradNorm, tokens, tokensPerSecond}) and the weights:
 PEFT's layout for LoRA, safetensors + config.json for full training; peft and transformers load them as they are.

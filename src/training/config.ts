@@ -49,7 +49,7 @@ export const trainSchema = z
 
     /** Tokens of a pack. Paper: 16384. A conversation longer than this, or than the model's context, is over-long. */
     sequenceLength: positiveInteger.default(16_384),
-    /** The share of the rows that never train, chosen by seed and id; their loss is in metrics.jsonl. 0: none. Paper: 0.05. */
+    /** The share of the rows that never train, chosen by seed and id; their cross-entropy goes to metrics.jsonl. 0: none. Paper: 0.05. */
     validationSplit: probability.default(0.05),
     /** Compute the loss on them every so many steps; before the first and after the last step it always is. Default: 0, only then. */
     validateEvery: z.number().int().min(0).default(0),
@@ -59,6 +59,14 @@ export const trainSchema = z
     /** `lora` (default) trains adapters on a frozen model, `full` every weight. */
     method: z.enum(['lora', 'full']).default('lora'),
     lora: loraSchema.prefault({}),
+
+    /**
+     * The loss: `cross-entropy` (default), `weighted` (rows have `weight` or `weights`), `length-weighted`, `forward-kl` or
+     * `reverse-kl` (distillation; rows have `teacher`), or a file such as `./mine.ts`. README: "Try your own objective".
+     */
+    objective: z.string().min(1).default('cross-entropy'),
+    /** What the objective takes as `options`; `length-weighted` has `exponent`. Default: none. */
+    objectiveOptions: z.record(z.string(), z.unknown()).default({}),
 
     /** Peak learning rate. Default: 2e-4 for `lora`, 2e-5 for `full` (ours: the paper's values are not given). */
     learningRate: z.number().positive().optional(),

@@ -7,10 +7,11 @@ import { UserError } from '../errors.js';
 import { encodeConversation } from '../text/chat_targets.js';
 import type { ChatTemplate, Message } from '../text/chat_template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import type { CheckRow } from './objectives/objective.js';
 import type { TrainingDocument } from './packing.js';
 import { parseStrict } from './strict_schema.js';
 
-/** A row of training data; further keys are left alone. */
+/** A row of training data; further keys are for the objective. */
 export const conversationRow = z.looseObject({
   id: z.union([z.string(), z.number()]).optional(),
   messages: z
@@ -35,7 +36,7 @@ export interface DatasetReport {
 export interface Dataset {
   readonly documents: readonly TrainingDocument[];
   readonly report: DatasetReport;
-  /** SHA-256 of all tokens and targets in order. */
+  /** SHA-256 of all tokens, targets and kept data in order. */
   readonly fingerprint: string;
 }
 
@@ -45,6 +46,10 @@ export interface DatasetOptions {
   /** The most tokens a document may have. */
   readonly maxTokens: number;
   readonly overlong: 'drop' | 'truncate' | 'error';
+  /** Keep the further keys of the rows, for an objective that may ask for them. Default: false. */
+  readonly keepData?: boolean;
+  /** What the objective demands of a row. */
+  readonly checkRow?: CheckRow | null;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -75,6 +80,7 @@ export async function loadDataset(files: readonly string[], options: DatasetOpti
         documents.push(document);
         report.tokens += document.tokens.length;
         report.trainedTokens += document.trained;
+        if (options.keepData) hash.update(JSON.stringify(document.data));
         hash.update(Int32Array.of(document.tokens.length)).update(document.tokens).update(document.targets);
       }
       // Tokenising is synchronous: let timers and signals through now and then.
@@ -98,14 +104,16 @@ export async function loadDataset(files: readonly string[], options: DatasetOpti
 
 /** The document of a row, cut if need be, or null for one that is dropped. */
 function fitRow(row: unknown, options: DatasetOptions, report: Mutable<DatasetReport>): TrainingDocument | null {
-  const { id, messages } = parseStrict(conversationRow, row);
+  const { id, messages, ...further } = parseStrict(conversationRow, row);
   const { tokens, labels } = encodeConversation(messages.map(toMessage), options.template, options.tokenizer);
-  const whole = createDocument(id === undefined ? '' : String(id), tokens, labels);
+  const data = options.keepData ? further : {};
+  const whole = createDocument(id === undefined ? '' : String(id), tokens, labels, data);
   ++report.rows;
   report.longest = Math.max(report.longest, tokens.length);
   if (whole.trained === 0) {
     throw new UserError('Expected an assistant message to train on but received nothing to train; remove the row');
   }
+  options.checkRow?.(whole);
   if (tokens.length <= options.maxTokens) return whole;
   if (options.overlong === 'error') {
     throw new UserError(
@@ -113,7 +121,7 @@ function fitRow(row: unknown, options: DatasetOptions, report: Mutable<DatasetRe
     );
   }
   ++report.overlong;
-  const cut = createDocument(whole.id, tokens.slice(0, options.maxTokens), labels.slice(0, options.maxTokens));
+  const cut = createDocument(whole.id, tokens.slice(0, options.maxTokens), labels.slice(0, options.maxTokens), data);
   if (options.overlong === 'truncate' && cut.trained > 0) {
     ++report.truncated;
     return cut;
@@ -133,7 +141,12 @@ function toMessage({
 }
 
 /** Shifts labels to the token before them. The label of the first token goes: nothing precedes it. */
-export function createDocument(id: string, tokens: readonly number[], labels: readonly number[]): TrainingDocument {
+export function createDocument(
+  id: string,
+  tokens: readonly number[],
+  labels: readonly number[],
+  data: TrainingDocument['data'] = {},
+): TrainingDocument {
   const targets = new Int32Array(tokens.length).fill(-1);
   let trained = 0;
   for (let position = 1; position < tokens.length; ++position) {
@@ -141,5 +154,5 @@ export function createDocument(id: string, tokens: readonly number[], labels: re
     targets[position - 1] = label;
     if (label >= 0) ++trained;
   }
-  return { id, tokens: Int32Array.from(tokens), targets, trained };
+  return { id, tokens: Int32Array.from(tokens), targets, trained, data };
 }

@@ -10,6 +10,8 @@ export interface TrainingDocument {
   readonly targets: Int32Array;
   /** How many targets are not −1. */
   readonly trained: number;
+  /** What its row says beside `id` and `messages`; empty unless an objective may ask for it. */
+  readonly data: Readonly<Record<string, unknown>>;
 }
 
 /** Which documents share a bin, as indices into the documents that were packed. */

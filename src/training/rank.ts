@@ -7,6 +7,7 @@ import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
 import type { StepMetrics, ValidationMetrics } from './metrics.js';
+import { loadObjective } from './objectives/load.js';
 import { AdamW, type Parameters } from './optimizer.js';
 import type { TrainingDocument } from './packing.js';
 import { TrainingPlan } from './plan.js';
@@ -51,6 +52,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
   const device = Device.open(config.device, { threads });
   try {
     const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
+    const objective = await loadObjective(config.objective, config.objectiveOptions);
     const loaded = await loadModel(config.model, { device, dtype: config.dtype });
     const { model } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
@@ -68,7 +70,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     const plan = new TrainingPlan(documents, config);
     const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
-    const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, communicator });
+    const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator });
     await duties?.started(plan, trainable);
 
     let saved = checkpoint?.step ?? 0;

@@ -13,6 +13,8 @@ import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
 import { MetricsLog, readMetrics, readValidation, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import { loadObjective } from './objectives/load.js';
+import type { LoadedObjective } from './objectives/objective.js';
 import type { AdamW } from './optimizer.js';
 import type { TrainingDocument } from './packing.js';
 import type { TrainingPlan } from './plan.js';
@@ -69,11 +71,12 @@ const resultFile = 'training.json';
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
   const { signal } = options;
   signal?.throwIfAborted();
+  const objective = await loadObjective(config.objective, config.objectiveOptions);
   const files = await resolveModel(config.model);
   files.weights.close();
-  const dataset = await loadConversations(config, files, signal);
+  const dataset = await loadConversations(config, files, objective, signal);
   const { training, validation } = splitDocuments(dataset.documents, config.validationSplit, config.seed);
-  const fingerprint = runFingerprint(config, files, dataset, validation);
+  const fingerprint = runFingerprint(config, files, dataset, validation, objective);
   if (config.resume) {
     const finished = await finishedRun(config.output, fingerprint);
     if (finished) return finished;
@@ -101,7 +104,12 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   throw new Error('Expected the run to be finished or aborted');
 }
 
-function loadConversations(config: TrainConfig, files: ModelFiles, signal: AbortSignal | undefined): Promise<Dataset> {
+function loadConversations(
+  config: TrainConfig,
+  files: ModelFiles,
+  { checkRow }: LoadedObjective,
+  signal: AbortSignal | undefined,
+): Promise<Dataset> {
   const { tokenizer, chatTemplate: template } = files;
   if (tokenizer === null || template === null) {
     const missing = tokenizer === null ? 'tokenizer.json' : 'chat_template.jinja';
@@ -111,7 +119,9 @@ function loadConversations(config: TrainConfig, files: ModelFiles, signal: Abort
   }
   const context = Number(files.config.max_position_embeddings ?? Number.POSITIVE_INFINITY);
   const maxTokens = Math.min(config.sequenceLength, context);
-  return loadDataset(config.data, { tokenizer, template, maxTokens, overlong: config.overlong, signal });
+  const keepData = config.objective !== 'cross-entropy';
+  const { overlong } = config;
+  return loadDataset(config.data, { tokenizer, template, maxTokens, overlong, keepData, checkRow, signal });
 }
 
 /** Of everything that decides the weights; how and where the run runs does not. */
@@ -120,6 +130,7 @@ function runFingerprint(
   files: ModelFiles,
   dataset: Dataset,
   validation: readonly TrainingDocument[],
+  objective: LoadedObjective,
 ): string {
   const {
     model: _m,
@@ -130,12 +141,18 @@ function runFingerprint(
     keepLast: _k,
     validateEvery: _e,
     resume: _r,
+    objective: _b,
     ...rest
   } = config;
   const { device: _v, dataParallel: _p, activationCheckpointing: _a, ...settings } = rest;
   const held = validation.map(({ id }) => id);
   return createHash('sha256')
-    .update(JSON.stringify({ settings, model: files.fingerprint, dataset: dataset.fingerprint, held }))
+    .update(
+      JSON.stringify({
+        ...{ settings, objective: objective.fingerprint, held },
+        ...{ model: files.fingerprint, dataset: dataset.fingerprint },
+      }),
+    )
     .digest('hex');
 }
 

@@ -3,14 +3,14 @@
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import type { CausalLM } from '../nn/model.js';
-import { crossEntropy } from '../ops/cross_entropy.js';
 import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
 import { Tape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { StepMetrics } from './metrics.js';
+import { evaluateObjective, type LoadedObjective, type ObjectiveWindow } from './objectives/objective.js';
 import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
-import { assembleBatch, type TrainingDocument, type Window } from './packing.js';
+import { assembleBatch, type Pack, type TrainingDocument, type Window } from './packing.js';
 import type { Schedule } from './schedule.js';
 
 export interface TrainerOptions {
@@ -21,6 +21,7 @@ export interface TrainerOptions {
   readonly schedule: Schedule;
   /** The peak rate, which the schedule scales. */
   readonly learningRate: number;
+  readonly objective: LoadedObjective;
   /** Gradients are scaled down to this norm; 0: never. */
   readonly maxGradNorm: number;
   readonly activationCheckpointing: boolean;
@@ -64,20 +65,24 @@ export class Trainer {
     firstMicroBatch: number,
     stop = false,
   ): Promise<StepResult> {
-    const { model, optimizer, parameters, schedule, communicator, maxGradNorm, activationCheckpointing } =
-      this.#options;
+    const { model, optimizer, parameters, schedule, communicator, maxGradNorm } = this.#options;
     const learningRate = this.#options.learningRate * schedule.factor(step - 1);
     if (window.trained === 0) throw new Error(`Expected step ${step} to have tokens to train but received none`);
 
     // [loss, ranks that want to stop], summed over the ranks.
     using summary = Tensor.from(model.device, [0, stop ? 1 : 0]);
+    const rowsOf = (packs: readonly Pack[]) =>
+      packs.flatMap((pack) => pack.documents.map((index) => documents[index]!));
+    const objectiveWindow = {
+      trained: window.trained,
+      rows: window.microBatches.flatMap(({ packs }) => rowsOf(packs)),
+    };
     for (const [index, microBatch] of window.microBatches.entries()) {
       if (communicator && index % communicator.size !== communicator.rank) continue;
       scope(() => {
-        const packed = microBatch.packs.flatMap((pack) => pack.documents.map((number) => documents[number]!));
-        const options = { trained: window.trained, number: firstMicroBatch + index, activationCheckpointing };
+        const options = { ...this.#options, window: objectiveWindow, number: firstMicroBatch + index };
         const total = summary.narrow(0, 0, 1);
-        launch('add', [total, addGradients(model, packed, options), total], [1]);
+        launch('add', [total, addGradients(model, rowsOf(microBatch.packs), options), total], [1]);
       });
     }
     if (communicator) {
@@ -122,8 +127,9 @@ export class Trainer {
 }
 
 export interface MicroBatchOptions {
-  /** Trained tokens of the whole window: losses and gradients are shares of the mean over them. */
-  readonly trained: number;
+  readonly objective: LoadedObjective;
+  /** The whole window: losses and gradients are shares of its own. */
+  readonly window: ObjectiveWindow;
   /** Micro-batches of the run before this one. */
   readonly number: number;
   readonly activationCheckpointing: boolean;
@@ -135,14 +141,12 @@ export interface MicroBatchOptions {
  */
 export function addGradients(
   model: CausalLM,
-  documents: readonly Pick<TrainingDocument, 'tokens' | 'targets'>[],
+  documents: readonly TrainingDocument[],
   options: MicroBatchOptions,
 ): Tensor {
   return scope(() => {
     const batch = assembleBatch(documents);
     const upload = (data: Int32Array) => Tensor.from(model.device, data);
-    const targets = upload(batch.targets);
-    const weights = Tensor.full(model.device, [batch.tokens.length], 1 / options.trained);
     const context = {
       kind: 'packed' as const,
       tokens: upload(batch.tokens),
@@ -151,7 +155,10 @@ export function addGradients(
       training: { step: options.number, activationCheckpointing: options.activationCheckpointing },
     };
     using tape = new Tape();
-    const loss = tape.run(() => crossEntropy(model.forward(context), model.outputWeight, targets, weights));
+    const { objective, window } = options;
+    const loss = tape.run(() =>
+      evaluateObjective(objective, { model, window, rows: documents, packed: batch, hidden: model.forward(context) }),
+    );
     tape.backward(loss);
     return loss;
   });

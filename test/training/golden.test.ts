@@ -16,6 +16,7 @@ import { loadAdapter } from '../../src/training/adapter_files.js';
 import { parseTrainConfig } from '../../src/training/config.js';
 import { createDocument } from '../../src/training/dataset.js';
 import { adapterTensors } from '../../src/training/lora_modules.js';
+import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients, type Parameters } from '../../src/training/optimizer.js';
 import type { TrainingDocument, Window } from '../../src/training/packing.js';
 import { createSchedule } from '../../src/training/schedule.js';
@@ -155,7 +156,8 @@ describe.each(cases)('$model, $method', ({ model: name, method }) => {
     const optimizer = new AdamW(parameters, { ...run, bits: 32 });
     const schedule = createSchedule('cosine', run.steps.length, run.warmupRatio);
     const common = { activationCheckpointing: false, communicator: null };
-    const trainer = new Trainer({ ...run, ...common, model, parameters, optimizer, schedule });
+    const objective = await loadObjective('cross-entropy');
+    const trainer = new Trainer({ ...run, ...common, objective, model, parameters, optimizer, schedule });
     for (const [index, expected] of run.steps.entries()) {
       const window = windowOf(run.batches[index % run.batches.length]!, documents);
       const { metrics } = await trainer.step(index + 1, window, documents, index);

@@ -4,6 +4,7 @@ import type { Device } from '../../src/tensor/device.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import { createDocument } from '../../src/training/dataset.js';
 import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
+import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
 import type { TrainingDocument } from '../../src/training/packing.js';
 import { randomWord, uniform } from '../../src/training/philox.js';
@@ -89,6 +90,7 @@ export async function runSteps(
   const trainer = new Trainer({
     ...{ model: student.model, parameters: student.parameters, optimizer, learningRate, maxGradNorm: 1 },
     ...{ schedule: createSchedule('cosine', plan.totalSteps, 0), activationCheckpointing: false, communicator: null },
+    objective: await loadObjective('cross-entropy'),
     ...overrides,
   });
   const losses: number[] = [];

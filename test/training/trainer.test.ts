@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
+import { loadObjective } from '../../src/training/objectives/load.js';
 import { disposeGradients } from '../../src/training/optimizer.js';
 import type { TrainingDocument } from '../../src/training/packing.js';
 import { addGradients, DivergenceError } from '../../src/training/trainer.js';
@@ -36,10 +37,13 @@ describe('training', () => {
     checkpointing = false,
     sameNumber = false,
   ) {
-    const trained = microBatches.flat().reduce((sum, document) => sum + document.trained, 0);
+    const rows = microBatches.flat();
+    const window = { rows, trained: rows.reduce((sum, document) => sum + document.trained, 0) };
+    const objective = await loadObjective('cross-entropy');
     let loss = 0;
     for (const [index, documents] of microBatches.entries()) {
-      const options = { trained, number: sameNumber ? 0 : index, activationCheckpointing: checkpointing };
+      const number = sameNumber ? 0 : index;
+      const options = { objective, window, number, activationCheckpointing: checkpointing };
       using share = addGradients(student.model, documents, options);
       loss += (await share.readFloats())[0]!;
     }

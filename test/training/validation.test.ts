@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Device } from '../../src/tensor/device.js';
+import { loadObjective } from '../../src/training/objectives/load.js';
 import { disposeGradients, zeroGradients } from '../../src/training/optimizer.js';
 import { addGradients } from '../../src/training/trainer.js';
 import { splitDocuments, Validation } from '../../src/training/validation.js';
@@ -43,7 +44,9 @@ describe('Validation', () => {
     const { model, parameters } = await openStudent(device, 'tied', 'lora');
     zeroGradients(parameters);
     const trained = documents.reduce((sum, document) => sum + document.trained, 0);
-    const loss = addGradients(model, documents, { trained, number: 0, activationCheckpointing: false });
+    const objective = await loadObjective('cross-entropy');
+    const window = { rows: documents, trained };
+    const loss = addGradients(model, documents, { objective, window, number: 0, activationCheckpointing: false });
     const [expected] = await loss.readFloats();
     for (const sequenceLength of [20, 64, 1000]) {
       expect(await new Validation(documents, sequenceLength).loss(model, null)).toBeCloseTo(expected!, 5);
