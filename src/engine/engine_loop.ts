@@ -21,7 +21,9 @@ export interface EngineParts {
   readonly scheduler: Scheduler;
   readonly runner: StepRunner;
   /** The tokens of a prompt; throws UserError. */
-  readonly encode: (request: GenerateRequest) => number[];
+  readonly encode: (request: GenerateRequest) => Promise<number[]>;
+  /** Gives back what `encode` uses. */
+  readonly closeEncoder?: () => Promise<void> | undefined;
   /** Null where the model has no tokenizer. */
   readonly createTokenStream: (() => TokenStream) | null;
   readonly vocabSize: number;
@@ -114,6 +116,7 @@ export class EngineLoop {
     for (const stream of this.streams) stream.abort();
     await this.loop;
     this.parts.runner.dispose();
+    await this.parts.closeEncoder?.();
   }
 
   private async *results(source: RequestSource, { signal }: GenerateOptions): AsyncGenerator<Result, void, undefined> {
@@ -139,12 +142,12 @@ export class EngineLoop {
   /** Takes requests in, one per turn of the event loop, so that tokenising never holds up a step that is ready. */
   private async feed(stream: RequestStream): Promise<void> {
     for (let next = await stream.pull(); next !== null; next = await stream.pull()) {
-      this.admit(next.request, { stream, position: stream.pulled - 1 });
+      await this.admit(next.request, { stream, position: stream.pulled - 1 });
       await nextTurn();
     }
   }
 
-  private admit(input: GenerateRequest, owner: Owner): void {
+  private async admit(input: GenerateRequest, owner: Owner): Promise<void> {
     const { stream, position } = owner;
     let samples = 1;
     let promptTokens = 0;
@@ -152,13 +155,15 @@ export class EngineLoop {
       checkRequest(input);
       const sampling = samplingParams(input.sampling, this.parts.vocabSize);
       samples = sampling.n;
-      const prompt = this.parts.encode(input);
+      const prompt = await this.parts.encode(input);
+      if (stream.closed) return; // aborted meanwhile, or the engine has stopped
       promptTokens = prompt.length;
       this.checkLength(promptTokens);
       const { maxModelLen: maxLength, seed: engineSeed } = this.parts;
       const request = new Request({ id: input.id, prompt, sampling, maxLength, engineSeed, salt: this.salt });
       this.start(request, owner);
     } catch (error) {
+      if (stream.closed) return;
       const reason = error instanceof Error ? error.message : String(error);
       const id = typeof input?.id === 'string' ? input.id : String(position);
       for (let index = 0; index < samples; index++) {

@@ -1,6 +1,5 @@
 import { didYouMean, UserError } from '../errors.js';
 import type { ChatTemplate, Message } from '../text/chat_template.js';
-import type { Tokenizer } from '../text/tokenizer.js';
 import { ArgumentError } from './errors.js';
 import type { SamplingParams } from './sampling_params.js';
 
@@ -35,23 +34,27 @@ export function checkRequest(request: GenerateRequest): void {
   }
 }
 
+/** Tokenises text, at once or in another thread. */
+export type Encode = (text: string, options: { addSpecialTokens: boolean }) => number[] | Promise<number[]>;
+
 /**
  * The tokens of a prompt. The continuation is tokenised by itself, as training targets are.
  *
+ * @param encode null where the model has no tokenizer.
  * @throws UserError when the prompt is empty, holds ids outside the vocabulary, or needs a tokenizer or template that the model lacks.
  */
-export function encodePrompt(
+export async function encodePrompt(
   request: GenerateRequest,
-  tokenizer: Tokenizer | null,
+  encode: Encode | null,
   chatTemplate: ChatTemplate | null,
   vocabSize: number,
-): number[] {
-  const tokens = promptTokens(request.prompt, tokenizer, chatTemplate);
+): Promise<number[]> {
+  let tokens = await promptTokens(request.prompt, encode, chatTemplate);
   if (request.continuation !== undefined && request.continuation !== '') {
     if (typeof request.continuation !== 'string') {
       throw new ArgumentError('continuation', 'a string', request.continuation);
     }
-    tokens.push(...needTokenizer(tokenizer).encode(request.continuation, { addSpecialTokens: false }));
+    tokens = tokens.concat(await needTokenizer(encode)(request.continuation, { addSpecialTokens: false }));
   }
   if (tokens.length === 0) throw new UserError("Expected 'prompt' to have at least one token but it is empty");
   for (const token of tokens) {
@@ -64,10 +67,10 @@ export function encodePrompt(
 
 function promptTokens(
   prompt: GenerateRequest['prompt'],
-  tokenizer: Tokenizer | null,
+  encode: Encode | null,
   chatTemplate: ChatTemplate | null,
-): number[] {
-  if (typeof prompt === 'string') return needTokenizer(tokenizer).encode(prompt);
+): number[] | Promise<number[]> {
+  if (typeof prompt === 'string') return needTokenizer(encode)(prompt, { addSpecialTokens: true });
   if (!Array.isArray(prompt)) throw new ArgumentError('prompt', 'text, token ids or messages', prompt);
   if (!isConversation(prompt)) return [...(prompt as readonly number[])];
   if (chatTemplate === null) {
@@ -76,16 +79,16 @@ function promptTokens(
     );
   }
   const text = chatTemplate.render(prompt, { addGenerationPrompt: true });
-  return needTokenizer(tokenizer).encode(text, { addSpecialTokens: false });
+  return needTokenizer(encode)(text, { addSpecialTokens: false });
 }
 
 function isConversation(prompt: readonly unknown[]): prompt is readonly Message[] {
   return typeof prompt[0] === 'object' && prompt[0] !== null;
 }
 
-function needTokenizer(tokenizer: Tokenizer | null): Tokenizer {
-  if (tokenizer === null) {
+function needTokenizer(encode: Encode | null): Encode {
+  if (encode === null) {
     throw new UserError("The model has no tokenizer; give 'prompt' as token ids, or put tokenizer.json beside it");
   }
-  return tokenizer;
+  return encode;
 }
