@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
-import { createProgress, formatDuration } from '../pipeline/progress.js';
-import type { StepMetrics } from '../training/metrics.js';
+import { createProgress, formatDuration, type Meter } from '../pipeline/progress.js';
+import { describeMemory, formatBytes } from '../training/memory_plan.js';
 import type { TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
 import { type GlobalOptions, overlay } from './options.js';
@@ -43,18 +43,27 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
   await interruptible('The same command resumes from the last checkpoint.', async (signal) => {
     const { train } = await import('../training/train.js');
     const progress = createProgress();
-    let started = false;
-    const result = await train(config, {
+    let meter: Meter | null = null;
+    let step = '';
+    let validation = '';
+    const state = () => step + validation;
+    const work = train(config, {
       signal,
       onStart: (start) => {
-        started = true;
         progress.note(describeStart(start));
+        progress.note(describeRoom(start));
+        meter = progress.start('train', start.totalSteps, start.resumedStep, 'steps', state);
       },
-      onStep: (metrics, totalSteps) => progress.note(describeStep(metrics, totalSteps)),
-      onValidation: ({ step, validationLoss }) =>
-        progress.note(`validation loss after step ${step}: ${validationLoss.toFixed(4)}`),
+      onStep: ({ loss, tokens, tokensPerSecond }) => {
+        step = `${Math.round(tokensPerSecond)} tokens/s · loss ${loss.toFixed(4)}`;
+        meter!.advance(1, tokens);
+      },
+      onValidation: ({ validationLoss }) => {
+        validation = ` · validation ${validationLoss.toFixed(4)}`;
+      },
     });
-    if (!started) progress.note('This run is finished; `resume: false` in its file would do it anew.');
+    const result = await work.finally(() => meter?.finish());
+    if (meter === null) progress.note('This run is finished; `resume: false` in its file would do it anew.');
     console.log(
       `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}${result.validationLoss == null ? '' : `, validation loss ${result.validationLoss.toFixed(4)}`}`,
     );
@@ -81,17 +90,10 @@ function describeStart({
   const resumed = resumedStep > 0 ? `, from the checkpoint of step ${resumedStep}` : '';
   return (
     `${dataset.rows} rows${dropped}${cut}${held}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
-    `(${Math.round(packingEfficiency * 100)} % full); ${trainableParameters} trainable parameters; ${totalSteps} steps${resumed}`
+    `(${(packingEfficiency * 100).toFixed(1)} % full); ${trainableParameters} trainable parameters; ${totalSteps} steps${resumed}`
   );
 }
 
-function describeStep(metrics: StepMetrics, totalSteps: number): string {
-  const { step, loss, learningRate, gradNorm, tokensPerSecond } = metrics;
-  const figures = [
-    `loss ${loss.toFixed(4)}`,
-    `rate ${learningRate.toExponential(2)}`,
-    `gradient norm ${gradNorm.toFixed(3)}`,
-    `${tokensPerSecond.toFixed(0)} tokens/s`,
-  ];
-  return `step ${step}/${totalSteps} · ${figures.join(' · ')}`;
+function describeRoom({ memory, availableMemory }: TrainStart): string {
+  return `memory, estimated: ${describeMemory(memory)}, of ${formatBytes(availableMemory)} free`;
 }

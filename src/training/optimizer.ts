@@ -94,7 +94,7 @@ function createSlot(name: string, weight: Tensor, bits: 32 | 8): Slot {
   const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
   const blocks = Math.ceil(size / blockSize);
   const moments =
-    bits === 8 && size >= smallest8bit && !isEmbedding(name)
+    momentBits(name, size, bits) === 8
       ? {
           // The order of the operation's arguments. A code of 0 with a scale of 0 is 0 in both code books.
           mCodes: zeros(size, 'u8'),
@@ -104,6 +104,15 @@ function createSlot(name: string, weight: Tensor, bits: 32 | 8): Slot {
         }
       : { m: zeros(size, 'f32'), v: zeros(size, 'f32') };
   return { weight, master, low: weight.dtype === 'f32' ? null : flat, moments };
+}
+
+function momentBits(name: string, size: number, bits: 32 | 8): 32 | 8 {
+  return size < smallest8bit || isEmbedding(name) ? 32 : bits;
+}
+
+/** Bytes of both moments of a parameter. @param size its elements */
+export function momentBytes(name: string, size: number, bits: 32 | 8): number {
+  return momentBits(name, size, bits) === 32 ? 8 * size : 2 * (size + 4 * Math.ceil(size / blockSize));
 }
 
 /** Rows of an embedding are seen seldom, so their moments keep 32 bits (as in bitsandbytes' use by transformers). */

@@ -12,6 +12,7 @@ import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
+import { expectMemory, type MemoryPlan, planMemory } from './memory_plan.js';
 import { MetricsLog, readMetrics, readValidation, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import type { LoadedObjective } from './objectives/objective.js';
@@ -34,6 +35,10 @@ export interface TrainStart {
   /** Tokens over the room in all packs, 0 … 1. */
   readonly packingEfficiency: number;
   readonly trainableParameters: number;
+  /** Estimated; {@link availableMemory} is what there was before. */
+  readonly memory: MemoryPlan;
+  /** Bytes. */
+  readonly availableMemory: number;
 }
 
 export interface TrainOptions {
@@ -81,7 +86,12 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     const finished = await finishedRun(config.output, fingerprint);
     if (finished) return finished;
   }
-  const run = await Run.open(config, dataset, validation.length, fingerprint, options);
+  const tokens = Math.min(config.sequenceLength * config.microBatch, dataset.report.tokens);
+  const memory = planMemory(files.config, config, tokens);
+  const available = process.availableMemory();
+  expectMemory(memory, config, available);
+  const before = { validationRows: validation.length, memory, availableMemory: available };
+  const run = await Run.open(config, dataset, before, fingerprint, options);
   const threads = config.threads ?? availableParallelism();
   const setup = {
     config,
@@ -168,6 +178,8 @@ async function finishedRun(output: string, fingerprint: string): Promise<TrainRe
   }
 }
 
+type BeforeLoading = Pick<TrainStart, 'validationRows' | 'memory' | 'availableMemory'>;
+
 /** The duties of the leading rank: what is written, when, and who is told. */
 class Run implements RankDuties {
   readonly checkpoint: Checkpoint | null;
@@ -175,7 +187,7 @@ class Run implements RankDuties {
   result: TrainResult | null = null;
   readonly #config: TrainConfig;
   readonly #dataset: Dataset;
-  readonly #validationRows: number;
+  readonly #before: BeforeLoading;
   readonly #fingerprint: string;
   readonly #options: TrainOptions;
   readonly #log: MetricsLog;
@@ -186,7 +198,7 @@ class Run implements RankDuties {
   static async open(
     config: TrainConfig,
     dataset: Dataset,
-    validationRows: number,
+    before: BeforeLoading,
     fingerprint: string,
     options: TrainOptions,
   ): Promise<Run> {
@@ -201,13 +213,13 @@ class Run implements RankDuties {
     }
     await rm(join(config.output, resultFile), { force: true });
     const log = await MetricsLog.open(join(config.output, 'metrics.jsonl'), checkpoint?.step ?? 0);
-    return new Run(config, dataset, validationRows, fingerprint, options, log, checkpoint, checkpoints);
+    return new Run(config, dataset, before, fingerprint, options, log, checkpoint, checkpoints);
   }
 
   private constructor(
     config: TrainConfig,
     dataset: Dataset,
-    validationRows: number,
+    before: BeforeLoading,
     fingerprint: string,
     options: TrainOptions,
     log: MetricsLog,
@@ -216,7 +228,7 @@ class Run implements RankDuties {
   ) {
     this.#config = config;
     this.#dataset = dataset;
-    this.#validationRows = validationRows;
+    this.#before = before;
     this.#fingerprint = fingerprint;
     this.#options = options;
     this.#log = log;
@@ -233,7 +245,7 @@ class Run implements RankDuties {
     this.#trainableParameters = trainableParameters;
     this.#options.onStart?.({
       dataset: this.#dataset.report,
-      validationRows: this.#validationRows,
+      ...this.#before,
       totalSteps: plan.totalSteps,
       resumedStep: this.checkpoint?.step ?? 0,
       packs: plan.packing.packs.length,
@@ -282,7 +294,7 @@ class Run implements RankDuties {
       fingerprint: this.#fingerprint,
       result: this.result,
       dataset: this.#dataset.report,
-      validationRows: this.#validationRows,
+      validationRows: this.#before.validationRows,
       packing: { packs: plan.packing.packs.length, efficiency: plan.packing.efficiency },
       trainableParameters: this.#trainableParameters,
       settings: this.#config,

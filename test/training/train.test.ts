@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
@@ -202,6 +202,16 @@ describe('train', () => {
       /^(Loss|Gradient norm) is .* at step \d+; lower 'learningRate'.*; the state after step \d+ is kept in .*checkpoints/,
     );
     expect(existsSync(join(folder, 'diverged', 'model.safetensors'))).toBe(false);
+  });
+
+  it('refuses a run that does not fit, before anything is loaded', async () => {
+    const memory = vi.spyOn(process, 'availableMemory').mockReturnValue(1e5);
+    try {
+      await expect(run('large')).rejects.toThrow(/^Expected the run to fit into the 1 MB of free memory but it needs/);
+      expect(existsSync(join(folder, 'large'))).toBe(false);
+    } finally {
+      memory.mockRestore();
+    }
   });
 
   it('refuses a checkpoint of another run, and starts over when told to', async () => {

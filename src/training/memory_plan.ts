@@ -1,0 +1,114 @@
+// What a run will hold in memory, from shapes and settings alone: before anything is loaded.
+
+import { modelFamily } from '../../models/registry.js';
+import { UserError } from '../errors.js';
+import type { TrainConfig } from './config.js';
+import { momentBytes } from './optimizer.js';
+
+/** Bytes of all ranks together. */
+export interface MemoryPlan {
+  /** The model's, and the adapters'. */
+  readonly weights: number;
+  /** f32, of what is trained. */
+  readonly gradients: number;
+  /** Moments, and f32 master weights where the weights are bf16. */
+  readonly optimizer: number;
+  /** At the peak of a backward pass. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+type MemorySettings = Pick<
+  TrainConfig,
+  'method' | 'lora' | 'dtype' | 'optimizer' | 'activationCheckpointing' | 'dataParallel'
+>;
+
+/**
+ * @param source the model's config.json
+ * @param tokens that go through the model together
+ */
+export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
+  const { shapes } = modelFamily(source).prepare(source);
+  const { method, lora, optimizer, activationCheckpointing, dataParallel } = settings;
+  const size = settings.dtype === 'f32' ? 4 : 2;
+  const weights = [...shapes.values()].reduce((sum, shape) => sum + product(shape), 0);
+  const matrices = [...shapes].filter(([name, shape]) => shape.length === 2 && /\.layers\.\d+\./.test(name));
+  const adapted = matrices.filter(([name]) => {
+    const module = name.replace(/\.weight$/, '');
+    return method === 'lora' && lora.targetModules.some((target) => `.${module}`.endsWith(`.${target}`));
+  });
+  const adapters = adapted.reduce((sum, [, [outputs, inputs]]) => sum + lora.rank * (outputs! + inputs!), 0);
+  const trained: (readonly [string, number])[] =
+    method === 'full'
+      ? [...shapes].map(([name, shape]) => [name, product(shape)])
+      : adapted.flatMap(([name, shape]) => shape.map((length) => [name, lora.rank * length] as const));
+  const trainable = trained.reduce((sum, [, count]) => sum + count, 0);
+  const bits = optimizer === 'adamw_8bit' ? 8 : 32;
+  const moments = trained.reduce((sum, [name, count]) => sum + momentBytes(name, count, bits), 0);
+  const masters = method === 'full' && size === 2 ? 4 * trainable : 0;
+
+  // Elements per token. A layer keeps what its backward pass reads: its input, the inputs of its matrices, and what
+  // attention and the gated product take. The layer at work adds, on its way forth, what it makes beside that (an adapted
+  // layer sums in f32 and drops inputs); on its way back, gradients.
+  const embedding = [...shapes].find(([name]) => name.endsWith('embed_tokens.weight'))![1];
+  const hidden = embedding[1]!;
+  const layers = new Set(matrices.map(([name]) => /\.layers\.(\d+)\./.exec(name)![1])).size;
+  const layer = matrices.filter(([name]) => name.includes('.layers.0.'));
+  const outputs = layer.filter(([name]) => !/\.(o|down)_proj\.weight$/.test(name));
+  const inputs = layer.filter(([name]) => /\.(o|down)_proj\.weight$/.test(name));
+  const kept =
+    3 * hidden +
+    outputs.reduce((sum, [, shape]) => sum + shape[0]!, 0) +
+    inputs.reduce((sum, [, shape]) => sum + shape[1]!, 0) +
+    (adapters > 0 ? (adapted.length / layers) * lora.rank : 0);
+  const widest = Math.max(...layer.flatMap(([, shape]) => shape));
+  const sums = adapters > 0 && size === 2 ? 2 * layer.reduce((sum, [, shape]) => sum + shape[0]!, 0) : 0;
+  const dropped = adapters > 0 && lora.dropout > 0 ? layer.reduce((sum, [, shape]) => sum + shape[1]!, 0) : 0;
+  const again = activationCheckpointing ? 3 * hidden : 0; // the recomputed layer's output and the gradients that wait for it
+  const forth = 5 * hidden + sums + dropped + again;
+  const back = 3 * hidden + (dropped > 0 ? 5 : 3) * widest + again;
+  const elements = layers * hidden + (activationCheckpointing ? 1 : layers) * kept + Math.max(forth, back);
+  // The head's gradient is made beside the loss and added to the others in the backward pass.
+  const head = method === 'full' ? 4 * product(embedding) : 0;
+  const plan = {
+    weights: dataParallel * (size * weights + 4 * adapters),
+    gradients: dataParallel * 4 * trainable,
+    optimizer: dataParallel * (moments + masters),
+    activations: dataParallel * (tokens * elements * size + head),
+  };
+  return { ...plan, total: Object.values(plan).reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((result, length) => result * length, 1);
+}
+
+/** `1.2 GB (weights 300 MB, gradients …)` */
+export function describeMemory({ weights, gradients, optimizer, activations, total }: MemoryPlan): string {
+  const parts = Object.entries({ weights, gradients, optimizer, activations });
+  return `${formatBytes(total)} (${parts.map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(', ')})`;
+}
+
+export function formatBytes(bytes: number): string {
+  return bytes < 1e9 ? `${Math.ceil(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/**
+ * @param available bytes
+ * @throws {UserError} when the plan needs more, with the setting that saves most
+ */
+export function expectMemory(plan: MemoryPlan, settings: MemorySettings, available: number): void {
+  if (plan.total <= available) return;
+  const remedies = [
+    [
+      plan.activations,
+      settings.activationCheckpointing ? "lower 'sequenceLength'" : "set 'activationCheckpointing: true'",
+    ],
+    [plan.weights, settings.dataParallel > 1 ? "lower 'dataParallel'" : "choose a smaller 'model' or 'dtype: bf16'"],
+    [plan.gradients + plan.optimizer, settings.method === 'full' ? "set 'method: lora'" : "lower 'lora.rank'"],
+  ] as const;
+  const [, remedy] = remedies.reduce((most, next) => (next[0] > most[0] ? next : most));
+  throw new UserError(
+    `Expected the run to fit into the ${formatBytes(available)} of free memory but it needs about ${describeMemory(plan)}; ${remedy}`,
+  );
+}

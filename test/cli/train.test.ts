@@ -1,0 +1,37 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { modelFolder } from '../support/fixtures.js';
+import { run, temporaryFolder } from './command.js';
+
+const folder = temporaryFolder();
+
+it('says before the first step what is trained and what memory it takes, then how it goes', () => {
+  const rows = Array.from({ length: 40 }, (_, index) => ({
+    id: `${index}`,
+    messages: [
+      { role: 'user', content: `What is ${index}?` },
+      { role: 'assistant', content: `<think>\nx\n</think>\n\n${index}` },
+    ],
+  }));
+  writeFileSync(join(folder(), 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const settings = {
+    model: modelFolder('chat'),
+    data: 'rows.jsonl',
+    output: 'out',
+    sequenceLength: 120,
+    lora: { rank: 4 },
+  };
+  writeFileSync(join(folder(), 'train.yaml'), JSON.stringify(settings));
+  const { status, stdout, stderr } = run(['train', 'train.yaml', '--threads', '1'], folder());
+  expect(status).toBe(0);
+  const lines = stderr.trimEnd().split('\n');
+  expect(lines[0]).toMatch(
+    /^40 rows, 2 held out for validation: \d+ tokens, .* in \d+ packs \(\d+\.\d % full\); .* \d+ steps$/,
+  );
+  expect(lines[1]).toMatch(
+    /^memory, estimated: 1 MB \(weights .*, gradients .*, optimizer .*, activations .*\), of .* free$/,
+  );
+  expect(lines.at(-1)).toMatch(/^train: (\d+)\/\1 steps · .* steps\/s, \d+ tokens\/s · took/);
+  expect(stdout).toMatch(/^out: \d+ steps, .*, final loss \d\.\d+, validation loss \d\.\d+\n$/);
+});

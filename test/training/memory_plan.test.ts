@@ -1,0 +1,95 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Device } from '../../src/tensor/device.js';
+import { parseTrainConfig } from '../../src/training/config.js';
+import { expectMemory, planMemory } from '../../src/training/memory_plan.js';
+import { loadObjective } from '../../src/training/objectives/load.js';
+import { AdamW } from '../../src/training/optimizer.js';
+import { TrainingPlan } from '../../src/training/plan.js';
+import { createSchedule } from '../../src/training/schedule.js';
+import { Trainer } from '../../src/training/trainer.js';
+import { modelFolder } from '../support/fixtures.js';
+import { openStudent, randomDocuments } from './student.js';
+
+const documents = randomDocuments(200, 100);
+const source = JSON.parse(await readFile(join(modelFolder('tied'), 'config.json'), 'utf8'));
+const settings = (changes: object) =>
+  parseTrainConfig({ model: 'm', data: 'd', output: 'o', lora: { rank: 4 }, ...changes });
+
+describe('planMemory', () => {
+  it.each([
+    ['lora', 'f32', 'adamw', false],
+    ['lora', 'bf16', 'adamw_8bit', false],
+    ['lora', 'f32', 'adamw', true],
+    ['full', 'f32', 'adamw', false],
+    ['full', 'bf16', 'adamw', false],
+    ['full', 'bf16', 'adamw_8bit', true],
+    ['full', 'f32', 'adamw_8bit', true],
+  ] as const)('is what %s in %s with %s holds, checkpointing %s', async (method, dtype, optimizer, checkpointing) => {
+    const device = Device.open('cpu', { threads: 1 });
+    const { model, parameters } = await openStudent(device, 'tied', method, { dtype, dropout: 0.05 });
+    const adamw = new AdamW(parameters, {
+      bits: optimizer === 'adamw' ? 32 : 8,
+      betas: [0.9, 0.999],
+      eps: 1e-8,
+      weightDecay: 0,
+    });
+    const [{ window } = expect.fail('no step')] = new TrainingPlan(documents, {
+      ...{ sequenceLength: 1000, seed: 0, epochs: 1, maxSteps: 1, microBatch: 1, gradientAccumulation: 1 },
+    }).stepsAfter(0);
+    const schedule = createSchedule('constant', 1, 0);
+    const trainer = new Trainer({
+      ...{
+        model,
+        parameters,
+        optimizer: adamw,
+        schedule,
+        learningRate: 1e-3,
+        maxGradNorm: 1,
+        communicator: null,
+        objective: await loadObjective('cross-entropy'),
+      },
+      activationCheckpointing: checkpointing,
+    });
+    await device.synchronize();
+    const before = device.statistics().liveBytes;
+    await trainer.step(1, window, documents, 0);
+    const { peakBytes } = device.statistics();
+    const plan = planMemory(
+      source,
+      settings({ method, dtype, optimizer, activationCheckpointing: checkpointing }),
+      window.tokens,
+    );
+    const { activations, total } = plan;
+    expect(Math.abs(before / (total - activations) - 1)).toBeLessThan(0.01);
+    expect((peakBytes - before) / activations).toBeGreaterThan(0.85);
+    expect((peakBytes - before) / activations).toBeLessThan(1.12);
+    await device.close();
+  });
+
+  it('grows with ranks and tokens', () => {
+    const one = planMemory(source, settings({}), 100);
+    const two = planMemory(source, settings({ dataParallel: 2 }), 100);
+    expect(two.total).toBe(2 * one.total);
+    expect(planMemory(source, settings({}), 200).activations).toBe(2 * one.activations);
+  });
+});
+
+describe('expectMemory', () => {
+  it.each([
+    [{ activationCheckpointing: false }, 1e6, /set 'activationCheckpointing: true'$/],
+    [{}, 1e6, /lower 'sequenceLength'$/],
+    [{}, 1, /choose a smaller 'model' or 'dtype: bf16'$/],
+    [{ dataParallel: 2 }, 1, /lower 'dataParallel'$/],
+    [{ method: 'full' }, 1, /set 'method: lora'$/],
+  ])('refuses what does not fit in one line with the remedy: %j, %d tokens', (changes, tokens, remedy) => {
+    const plan = planMemory(source, settings(changes), tokens);
+    expect(() => expectMemory(plan, settings(changes), plan.total)).not.toThrow();
+    const refusal = () => expectMemory(plan, settings(changes), plan.total - 1);
+    expect(refusal).toThrow(
+      /^Expected the run to fit into the .+ of free memory but it needs about .+ \(weights .+, gradients .+, optimizer .+, activations .+\); [^\n]+$/,
+    );
+    expect(refusal).toThrow(remedy);
+  });
+});
