@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { addDoctor } from './doctor.js';
 import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
+import { addMerge } from './merge.js';
 import { addModels } from './models.js';
 import { addGlobalOptions } from './options.js';
 import { addRun } from './run.js';
@@ -41,6 +42,6 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`) })
     .addHelpText('after', examples);
   addGlobalOptions(program);
-  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addModels, addDoctor]) add(program);
+  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addMerge, addModels, addDoctor]) add(program);
   return program;
 }

@@ -3,28 +3,50 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CausalLM } from '../nn/model.js';
+import { dtypeSize } from '../tensor/dtype.js';
+import { launch } from '../tensor/launch.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { ModelFiles } from '../weights/model_files.js';
-import { writeModelWeights } from '../weights/safetensors_writer.js';
+import { type TensorToWrite, tensorToWrite, writeModelWeights } from '../weights/safetensors_writer.js';
 import { saveAdapter } from './adapter_files.js';
 import { writeFiles } from './atomic_folder.js';
-import { expectRoom, tensorBytes, tensorsToWrite } from './checkpoint.js';
+import { expectRoom, tensorBytes } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors } from './lora_modules.js';
 
 /**
- * Writes model.safetensors (in shards if large; weights by their checkpoint names, in the model's dtype; tied weights once), config.json and the
+ * Writes model.safetensors (in shards if large; weights by their checkpoint names; tied weights once), config.json and the
  * tokenizer's files into `folder`. For a GGUF base these are what transformers would have.
+
+ * @param storedAs of the weights; default the model's dtype
  */
-export async function exportModel(folder: string, model: CausalLM, files: ModelFiles): Promise<void> {
-  const dtype = model.dtype === 'f32' ? 'float32' : 'bfloat16';
+export async function exportModel(
+  folder: string,
+  model: CausalLM,
+  files: ModelFiles,
+  storedAs: 'f32' | 'bf16' = model.dtype,
+): Promise<void> {
+  const dtype = storedAs === 'f32' ? 'float32' : 'bfloat16';
   // `dtype` is the name that transformers 5 reads, `torch_dtype` the one before.
   const config = { ...files.config, dtype, torch_dtype: dtype };
   await writeFiles(folder, 'config.json', async (temporary) => {
-    await expectRoom(temporary, tensorBytes(model.weights));
-    await writeModelWeights(temporary, tensorsToWrite(model.weights));
+    const tensors = [...model.weights].map(([name, weight]) => convertedToWrite(name, weight, storedAs));
+    const elements = [...model.weights.values()].reduce((sum, { size }) => sum + size, 0);
+    await expectRoom(temporary, elements * dtypeSize[storedAs]);
+    await writeModelWeights(temporary, tensors);
     await files.writeTokenizer(temporary);
     await writeFile(join(temporary, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   });
+}
+
+function convertedToWrite(name: string, weight: Tensor, storedAs: 'f32' | 'bf16'): TensorToWrite {
+  if (weight.dtype === storedAs) return tensorToWrite(name, weight);
+  const read = () => {
+    using converted = Tensor.empty(weight.device, weight.shape, storedAs);
+    launch('copy', [weight, converted]);
+    return converted.readBytes();
+  };
+  return { name, dtype: storedAs === 'f32' ? 'F32' : 'BF16', shape: weight.shape, read };
 }
 
 /** Writes the adapter in PEFT's layout, with the tokenizer's files beside it. */

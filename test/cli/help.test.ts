@@ -23,5 +23,5 @@ test('the commands that the documentation names', () => {
   expect(names).toEqual(
     expect.arrayContaining(['run', 'traces', 'compress', 'truncate', 'answer-only', 'train', 'evaluate', 'report']),
   );
-  expect(names).toEqual(expect.arrayContaining(['generate', 'score', 'models', 'inspect', 'doctor']));
+  expect(names).toEqual(expect.arrayContaining(['generate', 'score', 'models', 'inspect', 'merge', 'doctor']));
 });

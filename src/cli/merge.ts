@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+import { addRequiredOption, type GlobalOptions } from './options.js';
+
+const examples = `
+The products are made in f32 and rounded once. --dtype says what is written; without it, what the base's config.json says.
+What comes out is a whole model with its tokenizer, which transformers and vLLM load as it is.
+
+Example:
+  $ compress-distill merge --model smollm2-135m-instruct --adapter runs/my-student --out models/my-student`;
+
+interface Options extends GlobalOptions {
+  model: string;
+  adapter: string;
+  out: string;
+}
+
+export function addMerge(program: Command): void {
+  const command = program
+    .command('merge')
+    .summary('add a LoRA adapter into its base model')
+    .description('Writes a full model: the base with the adapter added into its weights.')
+    .addHelpText('after', examples)
+    .action((_, self: Command) => merge(self.optsWithGlobals()));
+  addRequiredOption(command, '--model <model>', 'the base that the adapter was trained on');
+  addRequiredOption(command, '--adapter <folder>', "the adapter, in PEFT's layout");
+  addRequiredOption(command, '--out <folder>', 'the folder to write');
+}
+
+async function merge({ model, adapter, out, dtype, threads }: Options): Promise<void> {
+  const { mergeAdapter } = await import('../training/merge.js');
+  const merged = await mergeAdapter({ model, adapter, output: out, dtype, threads });
+  console.log(`${out}: ${merged} layers merged`);
+}

@@ -1,0 +1,51 @@
+// An adapter added into its base: a full model as transformers and vLLM load it.
+
+import { resolve } from 'node:path';
+import { UserError } from '../errors.js';
+import { loadModel } from '../nn/load.js';
+import { Device } from '../tensor/device.js';
+import { launch } from '../tensor/launch.js';
+import { loadAdapter } from './adapter_files.js';
+import { exportModel } from './export.js';
+import { removeAdapters } from './lora_modules.js';
+
+export interface MergeOptions {
+  /** The base: a folder, a GGUF file or a fetched name. */
+  readonly model: string;
+  /** A folder in PEFT's layout. */
+  readonly adapter: string;
+  /** The folder to write. */
+  readonly output: string;
+  /** Of the weights written; default: what the base's config says, f32 if it says nothing else than bfloat16. */
+  readonly dtype?: 'f32' | 'bf16' | undefined;
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Writes W + scale · B · A for every adapted layer, computed in f32 and rounded once, and every other weight as it is.
+ * @returns how many layers the adapter changed
+ * @throws {UserError} one line with the remedy: no adapter there, one of another model, a full disk
+ */
+export async function mergeAdapter(options: MergeOptions): Promise<number> {
+  const output = resolve(options.output);
+  if ([options.model, options.adapter].some((source) => resolve(source) === output)) {
+    throw new UserError(`${options.output}: Expected a folder of its own for the merged model; choose another`);
+  }
+  const device = Device.open('cpu', options.threads === undefined ? {} : { threads: options.threads });
+  try {
+    const { model, files } = await loadModel(options.model, { device, dtype: 'f32' });
+    await loadAdapter(options.adapter, model);
+    let merged = 0;
+    for (const { adapter, weight } of model.linears.values()) {
+      if (adapter === null) continue;
+      launch('matmul', [adapter.b, adapter.a, weight], [0, 0, 1, adapter.scale]);
+      ++merged;
+    }
+    removeAdapters(model);
+    const own = files.config.dtype ?? files.config.torch_dtype;
+    await exportModel(output, model, files, options.dtype ?? (own === 'bfloat16' ? 'bf16' : 'f32'));
+    return merged;
+  } finally {
+    await device.close();
+  }
+}
