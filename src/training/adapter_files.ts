@@ -7,6 +7,7 @@ import { UserError } from '../errors.js';
 import type { Linear } from '../nn/linear.js';
 import type { CausalLM } from '../nn/model.js';
 import { Tensor } from '../tensor/tensor.js';
+import { fingerprintFiles } from '../weights/fingerprint.js';
 import { writeSafetensors } from '../weights/safetensors_writer.js';
 import { openWeightFile, WeightFiles } from '../weights/weight_source.js';
 import { tensorsToWrite } from './checkpoint.js';
@@ -51,6 +52,7 @@ const adapterConfig = z.looseObject({
   lora_alpha: z.number(),
   lora_dropout: z.number().min(0).lt(1).default(0),
   use_rslora: z.boolean().default(false),
+  target_modules: z.union([z.array(z.string()), z.string()]).nullish(),
   use_dora: z.literal(false).nullish(),
   fan_in_fan_out: z.literal(false).nullish(),
   bias: z.literal('none').nullish(),
@@ -59,13 +61,40 @@ const adapterConfig = z.looseObject({
   alpha_pattern: z.record(z.string(), z.number()).nullish(),
 });
 
+/** What an adapter was made with, and a fingerprint of its files. @throws {UserError} for a folder without an adapter */
+export async function readAdapterSettings(folder: string): Promise<{
+  settings: { rank: number; alpha: number; rsLora: boolean; targetModules: string[] };
+  fingerprint: string;
+}> {
+  const path = join(folder, configFile);
+  const config = await readAdapterConfig(path);
+  if (!Array.isArray(config.target_modules) || config.target_modules.length === 0) {
+    throw new UserError(
+      `${path}: Expected 'target_modules' to be a list of names but received ${JSON.stringify(config.target_modules)}; write the names out`,
+    );
+  }
+  return {
+    settings: {
+      rank: config.r,
+      alpha: config.lora_alpha,
+      rsLora: config.use_rslora,
+      targetModules: config.target_modules,
+    },
+    fingerprint: await fingerprintFiles([path, join(folder, weightsFile)]),
+  };
+}
+
 /**
  * Puts the adapter of a PEFT folder on the model, in place of any it has.
- * @param options.seed of the dropout masks, should it be trained on; default 0
+ * @param options for training it on: the seed of the dropout masks, default 0, and their probability, default the adapter's
  * @throws {UserError} for a folder without an adapter, for settings that are not done here, and for a weight that matches no
  *   linear layer of the model, or has another shape, or lacks its pair
  */
-export async function loadAdapter(folder: string, model: CausalLM, options: { seed?: number } = {}): Promise<void> {
+export async function loadAdapter(
+  folder: string,
+  model: CausalLM,
+  options: { seed?: number; dropout?: number } = {},
+): Promise<void> {
   const config = await readAdapterConfig(join(folder, configFile));
   const path = join(folder, weightsFile);
   const file = openWeightFile(path);
@@ -98,7 +127,12 @@ export async function loadAdapter(folder: string, model: CausalLM, options: { se
     removeAdapters(model);
     const scale = loraScale({ rank: config.r, alpha: config.lora_alpha, rsLora: config.use_rslora });
     for (const [linear, tensors] of adapters) {
-      setAdapter(linear, { ...tensors, scale, dropout: config.lora_dropout, seed: options.seed ?? 0 });
+      setAdapter(linear, {
+        ...tensors,
+        scale,
+        dropout: options.dropout ?? config.lora_dropout,
+        seed: options.seed ?? 0,
+      });
     }
     model.weightsChanged();
   } catch (error) {

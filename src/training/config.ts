@@ -59,6 +59,8 @@ export const trainSchema = z
     /** `lora` (default) trains adapters on a frozen model, `full` every weight. */
     method: z.enum(['lora', 'full']).default('lora'),
     lora: loraSchema.prefault({}),
+    /** A folder in PEFT's layout to go on training from: its rank, alpha and modules then hold, not those of `lora`. Default: a new adapter. */
+    adapter: z.string().min(1).optional(),
 
     /**
      * The loss: `cross-entropy` (default), `weighted` (rows have `weight` or `weights`), `length-weighted`, `forward-kl` or
@@ -118,6 +120,14 @@ export const trainSchema = z
     const lora = { ...settings.lora, alpha: settings.lora.alpha ?? settings.lora.rank };
     const dtype = settings.dtype ?? (settings.device.startsWith('cuda') ? ('bf16' as const) : ('f32' as const));
     const learningRate = settings.learningRate ?? (settings.method === 'lora' ? 2e-4 : 2e-5);
+    if (settings.adapter !== undefined && settings.method === 'full') {
+      context.addIssue({
+        code: 'custom',
+        path: ['adapter'],
+        input: settings.adapter,
+        message: "nothing with 'method: full' (merge it into the model first)",
+      });
+    }
     if (settings.dataParallel > settings.gradientAccumulation) {
       context.addIssue({
         code: 'custom',

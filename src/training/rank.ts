@@ -1,8 +1,10 @@
 // One rank of a training run: its own device, model, optimizer and share of every window.
 
 import { Communicator } from '../distributed/communicator.js';
+import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
+import { loadAdapter } from './adapter_files.js';
 import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
@@ -56,6 +58,16 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const loaded = await loadModel(config.model, { device, dtype: config.dtype });
     const { model } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
+    if (config.adapter !== undefined) {
+      const chosen = adapterTensors(model).size;
+      await loadAdapter(config.adapter, model, { seed: config.seed, dropout: config.lora.dropout });
+      const found = adapterTensors(model).size;
+      if (found !== chosen) {
+        throw new UserError(
+          `${config.adapter}: Expected weights for the ${chosen / 2} layers that its 'target_modules' name but there are those of ${found / 2}; save the adapter again`,
+        );
+      }
+    }
     const parameters: Parameters = config.method === 'lora' ? adapterTensors(model) : model.weights;
     let trainable = 0;
     for (const parameter of parameters.values()) {

@@ -3,10 +3,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
+import { readAdapterSettings } from './adapter_files.js';
 import { type Checkpoint, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
@@ -73,15 +74,16 @@ const resultFile = 'training.json';
  * @throws {UserError} one line with the remedy: bad data, a model without tokenizer or chat template, a checkpoint of another
  *   run, a full disk, a loss that is not finite (the last good state is then kept as a checkpoint)
  */
-export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
+export async function train(settings: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
   const { signal } = options;
   signal?.throwIfAborted();
+  const { config, adapter } = await startingAdapter(settings);
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const files = await resolveModel(config.model);
   files.weights.close();
   const dataset = await loadConversations(config, files, objective, signal);
   const { training, validation } = splitDocuments(dataset.documents, config.validationSplit, config.seed);
-  const fingerprint = runFingerprint(config, files, dataset, validation, objective);
+  const fingerprint = runFingerprint(config, files, dataset, validation, objective, adapter);
   if (config.resume) {
     const finished = await finishedRun(config.output, fingerprint);
     if (finished) return finished;
@@ -114,6 +116,18 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   throw new Error('Expected the run to be finished or aborted');
 }
 
+/** The settings with those of the adapter that training goes on from, and its fingerprint. */
+async function startingAdapter(config: TrainConfig): Promise<{ config: TrainConfig; adapter: string | null }> {
+  if (config.adapter === undefined) return { config, adapter: null };
+  if (resolve(config.adapter) === resolve(config.output)) {
+    throw new UserError(
+      `${config.output}: Expected an 'output' other than the folder of 'adapter', which training would replace; choose another`,
+    );
+  }
+  const { settings, fingerprint } = await readAdapterSettings(config.adapter);
+  return { config: { ...config, lora: { ...config.lora, ...settings } }, adapter: fingerprint };
+}
+
 function loadConversations(
   config: TrainConfig,
   files: ModelFiles,
@@ -141,6 +155,7 @@ function runFingerprint(
   dataset: Dataset,
   validation: readonly TrainingDocument[],
   objective: LoadedObjective,
+  adapter: string | null,
 ): string {
   const {
     model: _m,
@@ -151,6 +166,7 @@ function runFingerprint(
     keepLast: _k,
     validateEvery: _e,
     resume: _r,
+    adapter: _l,
     objective: _b,
     ...rest
   } = config;
@@ -159,7 +175,7 @@ function runFingerprint(
   return createHash('sha256')
     .update(
       JSON.stringify({
-        ...{ settings, objective: objective.fingerprint, held },
+        ...{ settings, objective: objective.fingerprint, held, adapter },
         ...{ model: files.fingerprint, dataset: dataset.fingerprint },
       }),
     )

@@ -149,6 +149,32 @@ describe('train', () => {
     expect((await weightsOf('unvalidated', 'lora')).equals(weights)).toBe(false);
   });
 
+  it('goes on training from an adapter, with its rank and modules', async () => {
+    const targetModules = ['q_proj', 'mlp.up_proj'];
+    await run('first', { lora: { rank: 3, alpha: 12, rsLora: true, targetModules, dropout: 0 } });
+    const changes = { adapter: join(folder, 'first'), maxSteps: 4, learningRate: 1e-4 };
+    const second = await run('second', changes);
+    const [start] = await readValidation(join(folder, 'second', 'metrics.jsonl'));
+    const first = await readValidation(join(folder, 'first', 'metrics.jsonl'));
+    expect(start!.validationLoss).toBe(first.at(-1)!.validationLoss);
+    const config = JSON.parse(await readFile(join(folder, 'second', 'adapter_config.json'), 'utf8'));
+    expect(config).toMatchObject({ r: 3, lora_alpha: 12, use_rslora: true, target_modules: targetModules });
+    const keys = (name: string) => [...readSafetensors(join(folder, name, 'adapter_model.safetensors')).keys()].sort();
+    expect(keys('second')).toEqual(keys('first'));
+
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step === 1 && controller.abort(new Error('stopped by the test'));
+    const interrupted = run('second-again', changes, { signal: controller.signal, onStep });
+    await expect(interrupted).rejects.toThrow('stopped by the test');
+    expect((await run('second-again', changes)).finalLoss).toBe(second.finalLoss);
+    expect((await weightsOf('second-again', 'lora')).equals(await weightsOf('second', 'lora'))).toBe(true);
+
+    await expect(run('first', changes)).rejects.toThrow(/Expected an 'output' other than the folder of 'adapter'/);
+    await expect(run('second', { ...changes, adapter: data })).rejects.toThrow(
+      /Expected the JSON file of a PEFT adapter/,
+    );
+  });
+
   it('trains the same on two ranks in threads of their own', async () => {
     const alone = await run('one-rank', { maxSteps: 6 });
     const together = await run('two-ranks', { maxSteps: 6, dataParallel: 2 });
