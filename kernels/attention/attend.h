@@ -1,4 +1,4 @@
-// The inner routine of every forward attention: some query rows of one key/value head against keys in tiles of kKeyTile from
+// The inner routine of every forward attention: some query rows of some key/value heads against keys in tiles of kKeyTile from
 // the document's start, with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022). Rows share packed tiles but no
 // arithmetic, and masked keys take part in none, so how many rows come together changes no bit.
 #pragma once
@@ -12,12 +12,13 @@ namespace cd::attention {
 using namespace units;
 
 constexpr int kKeyTile = 64;
-constexpr int kRows = 96;  // query rows of one task, at most (or one query's heads, if those are more)
+constexpr int kRows = 96;  // query rows of one key/value head in one task, at most (or one query's heads, if those are more)
 
 inline int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 struct Shape {
-  int64_t heads;  // query heads of one key/value head
+  int64_t groups;  // key/value heads
+  int64_t heads;   // query heads of each
   int64_t D;
   float scale;
   int64_t window;  // 0: none
@@ -36,64 +37,97 @@ struct Workspace {
   using P = std::conditional_t<std::is_same_v<U, Pair>, BFloat16, float>;  // how probabilities are multiplied
   static constexpr int64_t kTileUnits = kKeyTile / kPerUnit<U>;
   float* output;   // [rows, columns]
-  float* scores;   // [rows, kKeyTile]
+  float* scores;   // [kTileRows, kKeyTile]
   float* maximum;  // [rows]
   float* sum;      // [rows]
   U* queries;      // [rows, units]
-  P* weights;      // [rows, kKeyTile]
+  P* weights;      // [kTileRows, kKeyTile]
   U* keys;         // kKeyTile/kPanel panels of [units, kPanel]
   U* values;       // columns/kPanel panels of [kTileUnits, kPanel]
   int64_t units, columns;
 
   static int64_t floats(int64_t rows, int64_t D) {
     const int64_t units = roundUp(unitCount<U>(D), 16), columns = roundUp(D, kPanel);
-    return roundUp(rows, 16) * (columns + 2 * kKeyTile + 2 + units) + kKeyTile * units + columns * kTileUnits;
+    return roundUp(rows, 16) * (columns + 2 + units) + 2 * kTileRows * kKeyTile + kKeyTile * units + columns * kTileUnits;
   }
   Workspace(float* memory, int64_t rows, int64_t D) : units(roundUp(unitCount<U>(D), 16)), columns(roundUp(D, kPanel)) {
     rows = roundUp(rows, 16);
     const auto take = [&](int64_t count) { return std::exchange(memory, memory + count); };
     output = take(rows * columns);
-    scores = take(rows * kKeyTile);
+    scores = take(kTileRows * kKeyTile);
     maximum = take(rows);
     sum = take(rows);
     queries = reinterpret_cast<U*>(take(rows * units));
-    weights = reinterpret_cast<P*>(take(rows * kKeyTile));
+    weights = reinterpret_cast<P*>(take(kTileRows * kKeyTile));
     keys = reinterpret_cast<U*>(take(kKeyTile * units));
     values = reinterpret_cast<U*>(take(columns * kTileUnits));
   }
 };
 
-// Scores of one row's tile → weights exp(score − maximum), the row's running maximum and sum, its output rescaled.
+// Reduces the rows of a block, at most kWidth of them, each by one tree over its lanes → lane i for row i.
+template <class Join>
+inline Vec reduceRows(UVec (&rows)[kWidth], Join&& join) {
+  transposeBlock(rows);
+  Vec tree[kWidth];
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) tree[i] = reinterpret_cast<Vec>(rows[i]);
+#pragma GCC unroll 4
+  for (int half = kWidth / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+    for (int i = 0; i < half; ++i) tree[i] = join(tree[i], tree[i + half]);
+  return tree[0];
+}
+
+// Scores of up to kTileRows rows' tile → weights exp(score − maximum), the rows' running maxima and sums, outputs rescaled.
 template <class P>
-inline void softmaxRow(const float* scores, Range range, float scale, P* weights, float* maximum, float* sum, float* output,
-                       int64_t columns) {
+inline void softmaxRows(int64_t rows, float* scores, const Range* ranges, float scale, P* weights, float* maximum, float* sum,
+                        float* output, int64_t columns) {
+  static_assert(kTileRows <= kWidth);
   constexpr int kTileVectors = kKeyTile / kWidth;
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  Vec score[kTileVectors], largest = splat(kNone);
+  constexpr float kNone = -std::numeric_limits<float>::infinity(), kSmallest = -87.0f;
+  UVec block[kWidth] = {};
   IVec lane;
   for (int i = 0; i < kWidth; ++i) lane[i] = i;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* line = scores + row * kKeyTile;
+    const bool whole = ranges[row].begin == 0 && ranges[row].end == kKeyTile;
+    const int32_t begin = static_cast<int32_t>(ranges[row].begin), end = static_cast<int32_t>(ranges[row].end);
+    Vec largest = splat(kNone);
 #pragma GCC unroll 16
-  for (int v = 0; v < kTileVectors; ++v) {
-    const IVec key = lane + v * kWidth;
-    const IVec seen = (key >= static_cast<int32_t>(range.begin)) & (key < static_cast<int32_t>(range.end));
-    score[v] = seen ? load(scores + v * kWidth) * scale : splat(kNone);
-    largest = simd::maximum(score[v], largest);
+    for (int v = 0; v < kTileVectors; ++v) {
+      Vec score = load(line + v * kWidth) * scale;
+      if (!whole) score = (lane + v * kWidth >= begin) & (lane + v * kWidth < end) ? score : splat(kNone);
+      store(line + v * kWidth, score);
+      largest = simd::maximum(score, largest);
+    }
+    block[row] = reinterpret_cast<UVec>(largest);
   }
-  const float tileMaximum = simd::maximum(largest), next = tileMaximum > *maximum ? tileMaximum : *maximum;
-  Vec total{};
+  float before[kWidth] = {}, next[kWidth], shrink[kWidth], total[kWidth];
+  for (int64_t row = 0; row < rows; ++row) before[row] = maximum[row];
+  const Vec largest = reduceRows(block, [](Vec a, Vec b) { return simd::maximum(a, b); });
+  store(next, simd::maximum(largest, load(before)));
+  store(shrink, simd::exp(load(before) - load(next)));
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* line = scores + row * kKeyTile;
+    Vec added{};
 #pragma GCC unroll 16
-  for (int v = 0; v < kTileVectors; ++v) {
-    const Vec weight = simd::exp(score[v] - next);
-    total += weight;
-    store(weights + v * kWidth, weight);
+    for (int v = 0; v < kTileVectors; ++v) {
+      // Hidden keys stand at −inf. What would be subnormal becomes 0, as it costs far more than it is worth.
+      const Vec below = load(line + v * kWidth) - next[row];
+      const Vec weight = below < kSmallest ? Vec{} : simd::exp(simd::maximum(splat(kSmallest), below));
+      added += weight;
+      storeFactors(weights + row * kKeyTile + v * kWidth, weight);
+    }
+    block[row] = reinterpret_cast<UVec>(added);
   }
-  if (next != *maximum) {
-    const float shrink = simd::exp(splat(*maximum - next))[0];
-    *sum *= shrink;
-    for (int64_t i = 0; i < columns; i += kWidth) store(output + i, load(output + i) * shrink);
-    *maximum = next;
+  store(total, reduceRows(block, [](Vec a, Vec b) { return a + b; }));
+  for (int64_t row = 0; row < rows; ++row) {
+    sum[row] = sum[row] * shrink[row] + total[row];
+    maximum[row] = next[row];
+    if (shrink[row] == 1.0f) continue;
+    for (int64_t i = 0; i < columns; i += kWidth)
+      store(output + row * columns + i, load(output + row * columns + i) * shrink[row]);
   }
-  *sum += simd::sum(total);
 }
 
 // output row += weights · values over keys [from, to) of the tile. A pair that is only half in the range leaves the other
@@ -123,74 +157,108 @@ inline void addKeys(const P* weights, const U* values, int64_t from, int64_t to,
   }
 }
 
-// queries × heads rows, row = query·heads + head; query i stands at position first + i and sees keys up to itself.
-// queryRow(query, head) → q's D elements; keyRow(position), valueRow(position) → k's and v's; sinks: the heads' or null;
-// emit(query, head, output, lse) takes each finished row.
-template <class T, class QueryRow, class KeyRow, class ValueRow, class Emit>
-void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& queryRow, KeyRow&& keyRow, ValueRow&& valueRow,
-            const float* sinks, const Workspace<T>& work, Emit&& emit) {
+// outputs += weights · values, each row over the keys of its range, in their order. Those that all rows see are multiplied
+// together.
+template <class U, class P>
+inline void addValues(int64_t rows, const Range* ranges, const P* weights, const U* values, float* output, int64_t columns,
+                      int64_t tileUnits) {
+  Range shared{0, kKeyTile};
+  for (int64_t row = 0; row < rows; ++row)
+    shared = {std::max(shared.begin, ranges[row].begin), std::min(shared.end, ranges[row].end)};
+  shared = {roundUp(shared.begin, kPerUnit<U>), shared.end / kPerUnit<U> * kPerUnit<U>};
+  if (shared.end < shared.begin) shared = {kKeyTile, kKeyTile};
+  for (int64_t row = 0; row < rows; ++row)
+    addKeys<U>(weights + row * kKeyTile, values, ranges[row].begin, std::min(ranges[row].end, shared.begin),
+               output + row * columns, columns, tileUnits);
+  for (int64_t column = 0; column < columns && shared.begin < shared.end; column += kPanel)
+    multiplyRows<U, true>(rows, weights + shared.begin, kKeyTile * sizeof(P),
+                          values + column * tileUnits + shared.begin / kPerUnit<U> * kPanel,
+                          (shared.end - shared.begin) / kPerUnit<U>, output + column, columns);
+  for (int64_t row = 0; row < rows; ++row)
+    addKeys<U>(weights + row * kKeyTile, values, std::max(ranges[row].begin, shared.end), ranges[row].end, output + row * columns,
+               columns, tileUnits);
+}
+
+// Where a tile's keys and values lie: the first head's; the others follow.
+template <class T>
+struct Places {
+  const T *keys[kKeyTile], *values[kKeyTile];
+  int64_t count = 0;
+
+  template <class Locate>
+  void find(int64_t start, int64_t last, const Tensor& key, const Tensor& value, Locate&& locate) {
+    int64_t rows[kKeyTile];
+    count = std::clamp<int64_t>(last - start, 0, kKeyTile);
+    if (count > 0) locate(start, count, rows);
+    for (int64_t i = 0; i < count; ++i) {
+      keys[i] = key.row<T>(rows[i]);
+      values[i] = value.row<T>(rows[i]);
+    }
+  }
+  // Asks for the share-th of `shares` parts of all heads' keys and values: a paged cache lies in pieces that no prefetch unit
+  // foresees.
+  void fetch(int64_t share, int64_t shares, int64_t elements) const {
+    for (int64_t i = count * share / shares; i < count * (share + 1) / shares; ++i)
+      for (const T* row : {keys[i], values[i]})
+        for (int64_t j = 0; j < elements; j += 64 / static_cast<int64_t>(sizeof(T))) prefetch(row + j);
+  }
+};
+
+// groups × queries × heads rows; query i stands at position first + i and sees keys up to itself.
+// queryRow(query, head) → q's D elements; locate(position, count, rows) → the first head's rows of `key` and `value` for the
+// count positions from there, the other heads' follow; sinks: the heads' or null; emit(query, head, output, lse) takes each
+// finished row. Heads are counted from the task's first.
+template <class T, class QueryRow, class Locate, class Emit>
+void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& queryRow, const Tensor& key, const Tensor& value,
+            Locate&& locate, const float* sinks, const Workspace<T>& work, Emit&& emit) {
   using U = Unit<T>;
   using P = typename Workspace<T>::P;
-  const int64_t heads = shape.heads, rows = queries * heads, columns = work.columns, last = first + queries;
+  const int64_t heads = shape.heads, groupRows = queries * heads, rows = shape.groups * groupRows;
+  const int64_t columns = work.columns, last = first + queries;
   const int64_t units = unitCount<U>(shape.D), queryBytes = work.units * 4;
+  const auto queryOf = [&](int64_t row) { return row % groupRows / heads; };
+  const auto headOf = [&](int64_t row) { return row / groupRows * heads + row % heads; };
   for (int64_t row = 0; row < rows; ++row) {
-    copyRows<U>(queryRow(row / heads, row % heads), 0, 1, shape.D, work.queries + row * work.units, work.units);
+    copyRows<U>(queryRow(queryOf(row), headOf(row)), 0, 1, shape.D, work.queries + row * work.units, work.units);
     work.maximum[row] = -std::numeric_limits<float>::infinity();
     work.sum[row] = 0;
   }
   std::memset(work.output, 0, sizeof(float) * rows * columns);
 
-  for (int64_t start = shape.firstKey(first) / kKeyTile * kKeyTile; start < last; start += kKeyTile) {
-    const int64_t count = std::min<int64_t>(kKeyTile, last - start);
+  Places<T> places[2];
+  const int64_t begin = shape.firstKey(first) / kKeyTile * kKeyTile;
+  places[begin / kKeyTile % 2].find(begin, last, key, value, locate);
+  for (int64_t start = begin; start < last; start += kKeyTile) {
+    const Places<T>& now = places[start / kKeyTile % 2];
+    Places<T>& next = places[(start / kKeyTile + 1) % 2];
+    const int64_t count = now.count;
+    next.find(start + kKeyTile, last, key, value, locate);
     const auto seen = [&](int64_t row) {
-      const int64_t position = first + row / heads;
+      const int64_t position = first + queryOf(row);
       return Range{std::max<int64_t>(0, shape.firstKey(position) - start), std::min<int64_t>(kKeyTile, position + 1 - start)};
     };
-    // Rows that see any of the tile lie together.
-    int64_t rowFrom = std::max<int64_t>(0, start - first) * heads, rowTo = rows;
-    if (shape.window != 0) rowTo = std::clamp<int64_t>((start + count - 1 + shape.window - first) * heads, 0, rows);
-    if (rowFrom >= rowTo) continue;
+    // A group's rows that see any of the tile lie together.
+    int64_t groupFrom = std::max<int64_t>(0, start - first) * heads, groupTo = groupRows;
+    if (shape.window != 0) groupTo = std::clamp<int64_t>((start + count - 1 + shape.window - first) * heads, 0, groupRows);
 
-    const T *keyRows[kKeyTile], *valueRows[kKeyTile];
-    for (int64_t key = 0; key < count; ++key) {
-      keyRows[key] = keyRow(start + key);
-      valueRows[key] = valueRow(start + key);
-    }
-    for (int64_t key = 0; key < count; key += kPanel)
-      packPanelAlong<U>([&](int64_t j) { return keyRows[key + j]; }, std::min<int64_t>(kPanel, count - key), shape.D,
-                        work.keys + key * work.units);
-    for (int64_t column = 0; column < columns; column += kPanel)
-      packPanelAcross<U>([&](int64_t j) { return valueRows[j] + column; }, std::min<int64_t>(kPanel, shape.D - column), count,
-                         work.values + column * work.kTileUnits);
-
-    for (int64_t row = rowFrom; row < rowTo; row += kTileRows) {
-      const int64_t some = std::min<int64_t>(kTileRows, rowTo - row);
-      for (int64_t key = 0; key < count; key += kPanel)
-        multiplyRows<U>(some, work.queries + row * work.units, queryBytes, work.keys + key * work.units, units,
-                        work.scores + row * kKeyTile + key, kKeyTile);
-      Range shared{0, kKeyTile};
-      for (int64_t i = row; i < row + some; ++i) {
-        const Range range = seen(i);
-        softmaxRow<P>(work.scores + i * kKeyTile, range, shape.scale, work.weights + i * kKeyTile, work.maximum + i, work.sum + i,
-                      work.output + i * columns, columns);
-        shared = {std::max(shared.begin, range.begin), std::min(shared.end, range.end)};
-      }
-      // The keys that all these rows see are multiplied together; each row goes through its keys in order all the same.
-      shared = {roundUp(shared.begin, kPerUnit<U>), shared.end / kPerUnit<U> * kPerUnit<U>};
-      if (shared.end < shared.begin) shared = {kKeyTile, kKeyTile};
-      for (int64_t i = row; i < row + some; ++i) {
-        const Range range = seen(i);
-        addKeys<U>(work.weights + i * kKeyTile, work.values, range.begin, std::min(range.end, shared.begin),
-                   work.output + i * columns, columns, work.kTileUnits);
-      }
-      for (int64_t column = 0; column < columns && shared.begin < shared.end; column += kPanel)
-        multiplyRows<U, true>(some, work.weights + row * kKeyTile + shared.begin, kKeyTile * sizeof(P),
-                              work.values + column * work.kTileUnits + shared.begin / kPerUnit<U> * kPanel,
-                              (shared.end - shared.begin) / kPerUnit<U>, work.output + row * columns + column, columns);
-      for (int64_t i = row; i < row + some; ++i) {
-        const Range range = seen(i);
-        addKeys<U>(work.weights + i * kKeyTile, work.values, std::max(range.begin, shared.end), range.end,
-                   work.output + i * columns, columns, work.kTileUnits);
+    for (int64_t group = 0; group < shape.groups; ++group) {
+      for (int64_t j = 0; j < count; j += kPanel)
+        packPanelAlong<U>([&](int64_t i) { return now.keys[j + i] + group * key.rowStride; },
+                          std::min<int64_t>(kPanel, count - j), shape.D, work.keys + j * work.units);
+      next.fetch(group, shape.groups, shape.groups * key.rowStride);
+      for (int64_t column = 0; column < columns; column += kPanel)
+        packPanelAcross<U>([&](int64_t i) { return now.values[i] + group * value.rowStride + column; },
+                           std::min<int64_t>(kPanel, shape.D - column), count, work.values + column * work.kTileUnits);
+      for (int64_t row = group * groupRows + groupFrom; row < group * groupRows + groupTo; row += kTileRows) {
+        const int64_t some = std::min<int64_t>(kTileRows, group * groupRows + groupTo - row);
+        for (int64_t j = 0; j < count; j += kPanel)
+          multiplyRows<U>(some, work.queries + row * work.units, queryBytes, work.keys + j * work.units, units, work.scores + j,
+                          kKeyTile);
+        Range ranges[kTileRows];
+        for (int64_t i = 0; i < some; ++i) ranges[i] = seen(row + i);
+        softmaxRows<P>(some, work.scores, ranges, shape.scale, work.weights, work.maximum + row, work.sum + row,
+                       work.output + row * columns, columns);
+        addValues<U>(some, ranges, work.weights, work.values, work.output + row * columns, columns, work.kTileUnits);
       }
     }
   }
@@ -199,7 +267,7 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
     float* output = work.output + row * columns;
     float maximum = work.maximum[row], sum = work.sum[row];
     if (sinks) {
-      const float sink = sinks[row % heads], next = sink > maximum ? sink : maximum;
+      const float sink = sinks[headOf(row)], next = sink > maximum ? sink : maximum;
       const float shrink = simd::exp(splat(maximum - next))[0];
       sum = sum * shrink + simd::exp(splat(sink - next))[0];
       for (int64_t i = 0; i < columns; i += kWidth) store(output + i, load(output + i) * shrink);
@@ -207,7 +275,7 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
     }
     const float inverse = 1.0f / sum;
     for (int64_t i = 0; i < columns; i += kWidth) store(output + i, load(output + i) * inverse);
-    emit(row / heads, row % heads, output, maximum + std::log(sum));
+    emit(queryOf(row), headOf(row), output, maximum + std::log(sum));
   }
 }
 

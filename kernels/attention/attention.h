@@ -14,7 +14,8 @@
 //   −1 skips a token. Two tokens with one slot: either may win.
 // paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype, blockTable i32 [B,maxBlocks], cuSeqlens i32 [B+1]
 //                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]
-//   Query i of sequence b stands at position contextLength − queryLength + i. Slots past the context are never read.
+//   Query i of sequence b stands at position contextLength − queryLength + i. Slots past the context are never read, nor are
+//   blocks that lie wholly before the first tile of 64 positions that the window reaches.
 // Order: keys in tiles of 64 from the document's start; in a tile the scores are chains over D, then maximum and sum by one
 // tree, probabilities (rounded to bf16 where the instruction set multiplies bf16) times values as one chain over the row's
 // own keys. A query row's bits depend on its position, its q and the keys it sees: packed, chunked and one-token calls agree.

@@ -13,46 +13,50 @@ void writeRow(T* target, const float* output, int64_t D) {
   for (; i < D; ++i) target[i] = fromFloat<T>(output[i]);
 }
 
-// Cuts every document into query tiles and calls body(work, document, first query in it, queries, key/value head).
+// Cuts every document into query tiles and calls body(shape, work, document, first query in it, queries, first key/value head).
 template <class T, class Body>
-void forEachTile(const Call& call, const Tensor& cuSeqlens, const Shape& shape, int64_t groups, Body&& body) {
-  const int64_t documents = cuSeqlens.shape[0] - 1, piece = shape.queriesPerTask();
+void forEachTile(const Call& call, const Tensor& cuSeqlens, int64_t groups, Body&& body) {
+  const Tensor& q = call[0];
+  const int64_t documents = cuSeqlens.shape[0] - 1, workers = call.parallel->workers();
+  if (q.elements() == 0 || groups == 0) return;
+  Shape shape{groups, q.shape[1] / groups, q.shape[2], static_cast<float>(call.attribute(0)),
+              static_cast<int64_t>(call.attribute(1))};
+  const int64_t piece = shape.queriesPerTask(), floats = roundUp(Workspace<T>::floats(piece * q.shape[1], shape.D), 16);
   const int32_t* bounds = cuSeqlens.as<int32_t>();
-  const int64_t floats = roundUp(Workspace<T>::floats(piece * shape.heads, shape.D), 16);
-  float* const memory = call.scratch<float>(call.parallel->workers() * floats + 2 * (documents + 1));
-  int64_t* const firstPiece = reinterpret_cast<int64_t*>(memory + call.parallel->workers() * floats);
+  float* const memory = call.scratch<float>(workers * floats + 2 * (documents + 1));
+  int64_t* const firstPiece = reinterpret_cast<int64_t*>(memory + workers * floats);
   const int64_t pieces = numberPieces(bounds, documents, piece, firstPiece);
+  // A cache is read best when one task reads all heads of a token; too few tasks would leave threads without work.
+  if (pieces < 4 * workers) shape.groups = 1;
+  const int64_t parts = groups / shape.groups;
   // The last pieces see the most keys: they go first, so that the threads finish together.
-  call.parallelFor(pieces * groups, [&](int64_t task, int worker) {
-    const int64_t index = pieces - 1 - task / groups, b = documentOf(firstPiece, documents, index);
+  call.parallelFor(pieces * parts, [&](int64_t task, int worker) {
+    const int64_t index = pieces - 1 - task / parts, b = documentOf(firstPiece, documents, index);
     const int64_t from = (index - firstPiece[b]) * piece, queries = std::min<int64_t>(piece, bounds[b + 1] - bounds[b] - from);
-    body(Workspace<T>(memory + worker * floats, piece * shape.heads, shape.D), b, from, queries, task % groups);
+    body(shape, Workspace<T>(memory + worker * floats, piece * q.shape[1], shape.D), b, from, queries, task % parts);
   });
-}
-
-Shape shapeOf(const Call& call, int64_t groups) {
-  return {groups == 0 ? 0 : call[0].shape[1] / groups, call[0].shape[2], static_cast<float>(call.attribute(0)),
-          static_cast<int64_t>(call.attribute(1))};
 }
 
 template <class T>
 void packed(const Call& call) {
   const Tensor &q = call[0], &k = call[1], &v = call[2], &cuSeqlens = call[3], &sinks = call[4], &o = call[5], &lse = call[6];
   const int64_t H = q.shape[1], G = k.shape[1];
-  const Shape shape = shapeOf(call, G);
   const int32_t* bounds = cuSeqlens.as<int32_t>();
-  forEachTile<T>(call, cuSeqlens, shape, G, [&](const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
-    const int64_t start = bounds[b], head = g * shape.heads;
-    attend<T>(
-        shape, queries, from, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
-        [&](int64_t key) { return k.row<T>((start + key) * G + g); },
-        [&](int64_t key) { return v.row<T>((start + key) * G + g); }, sinks.present ? sinks.as<float>() + head : nullptr, work,
-        [&](int64_t query, int64_t h, const float* output, float logSum) {
-          const int64_t row = (start + from + query) * H + head + h;
-          writeRow(o.row<T>(row), output, shape.D);
-          lse.as<float>()[row] = logSum;
-        });
-  });
+  forEachTile<T>(
+      call, cuSeqlens, G, [&](const Shape& shape, const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
+        const int64_t start = bounds[b], head = g * shape.heads;
+        attend<T>(
+            shape, queries, from, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); }, k, v,
+            [&](int64_t key, int64_t count, int64_t* rows) {
+              for (int64_t i = 0; i < count; ++i) rows[i] = (start + key + i) * G + g;
+            },
+            sinks.present ? sinks.as<float>() + head : nullptr, work,
+            [&](int64_t query, int64_t h, const float* output, float logSum) {
+              const int64_t row = (start + from + query) * H + head + h;
+              writeRow(o.row<T>(row), output, shape.D);
+              lse.as<float>()[row] = logSum;
+            });
+      });
 }
 
 void checkPages(const Call& call) {
@@ -84,20 +88,28 @@ void paged(const Call& call) {
   const Tensor &q = call[0], &keys = call[1], &values = call[2], &blockTable = call[3], &cuSeqlens = call[4], &sinks = call[6],
                &o = call[7];
   const int64_t H = q.shape[1], G = keys.shape[2], blockSize = keys.shape[1];
-  const Shape shape = shapeOf(call, G);
   const int32_t *bounds = cuSeqlens.as<int32_t>(), *lengths = call[5].as<int32_t>();
-  forEachTile<T>(call, cuSeqlens, shape, G, [&](const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
-    const int64_t start = bounds[b], head = g * shape.heads, first = lengths[b] - (bounds[b + 1] - start) + from;
-    const int32_t* blocks = blockTable.row<int32_t>(b);
-    const auto slot = [&](int64_t key) { return (blocks[key / blockSize] * blockSize + key % blockSize) * G + g; };
-    attend<T>(
-        shape, queries, first, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
-        [&](int64_t key) { return keys.row<T>(slot(key)); }, [&](int64_t key) { return values.row<T>(slot(key)); },
-        sinks.present ? sinks.as<float>() + head : nullptr, work,
-        [&](int64_t query, int64_t h, const float* output, float) {
-          writeRow(o.row<T>((start + from + query) * H + head + h), output, shape.D);
-        });
-  });
+  forEachTile<T>(
+      call, cuSeqlens, G, [&](const Shape& shape, const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
+        const int64_t start = bounds[b], head = g * shape.heads, first = lengths[b] - (bounds[b + 1] - start) + from;
+        const int32_t* blocks = blockTable.row<int32_t>(b);
+        const auto locate = [&](int64_t key, int64_t count, int64_t* rows) {
+          int64_t block = key / blockSize, slot = key % blockSize;
+          for (int64_t i = 0; i < count; ++i) {
+            rows[i] = (blocks[block] * blockSize + slot) * G + g;
+            if (++slot == blockSize) {
+              slot = 0;
+              ++block;
+            }
+          }
+        };
+        attend<T>(
+            shape, queries, first, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
+            keys, values, locate, sinks.present ? sinks.as<float>() + head : nullptr, work,
+            [&](int64_t query, int64_t h, const float* output, float) {
+              writeRow(o.row<T>((start + from + query) * H + head + h), output, shape.D);
+            });
+      });
 }
 }  // namespace
 

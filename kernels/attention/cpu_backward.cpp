@@ -104,8 +104,8 @@ struct HeadBackward {
         const IVec seen = (query >= begin) & (query < end);
         const float *score = scores + key * kTile + i, *gradient = upstream + key * kTile + i;
         const Vec probability = seen ? simd::exp(fma(load(score), splat(scale), -load(logSum + i))) : Vec{};
-        store(p + key * kTile + i, probability);
-        store(ds + key * kTile + i, seen ? probability * (load(gradient) - load(correction + i)) * scale : Vec{});
+        storeFactors(p + key * kTile + i, probability);
+        storeFactors(ds + key * kTile + i, seen ? probability * (load(gradient) - load(correction + i)) * scale : Vec{});
       }
     }
   }

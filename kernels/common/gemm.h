@@ -9,36 +9,72 @@
 
 namespace cd::units {
 
+// Elements of K summed in one chain: a packed panel of that depth takes 64 KiB, a part of the L2 cache.
 template <class U>
-constexpr int64_t kBlock = 256 * kPerUnit<U>;  // elements of K summed in one chain: a packed panel of it fits the L1 cache
+constexpr int64_t kBlock = 512 * kPerUnit<U>;
 #if defined(__AVX512F__)
 constexpr int kTileRows = 8;
-#else
+#elif defined(__AVX2__)
 constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 4;
 #endif
 
 inline int64_t blockCount(int64_t K, int64_t block) { return std::max<int64_t>(1, (K + block - 1) / block); }
 
-// Rows of units; the k-th block of kBlock elements of K starts blockBytes·k into the row.
+// Rows of units, cut along K into blocks of `block` ≤ kBlock elements, each blockBytes after the one before.
 struct Left {
   const void* data;
-  int64_t rowBytes;
-  int64_t blockBytes;
-  const char* at(int64_t row, int64_t block) const {
-    return static_cast<const char*>(data) + row * rowBytes + block * blockBytes;
+  int64_t rowBytes, block, blockBytes;
+  const char* at(int64_t row, int64_t index) const {
+    return static_cast<const char*>(data) + row * rowBytes + index * blockBytes;
+  }
+};
+// Rows that lie in one piece.
+template <class U>
+inline Left leftRows(const void* data, int64_t rowBytes) {
+  return {data, rowBytes, kBlock<U>, kBlock<U> / kPerUnit<U> * 4};
+}
+
+// The right-hand matrix: [N, K] with K along memory, or [K, N] with K down its rows.
+template <class T>
+struct Right {
+  const T* data;
+  int64_t stride;
+  bool along;
+
+  const T* corner(int64_t k, int64_t column) const { return data + (along ? column * stride + k : k * stride + column); }
+
+  // Panel `panel` of the elements [k, k + elements) of K.
+  template <class U>
+  void pack(int64_t k, int64_t elements, int64_t panel, int64_t N, U* target, Ahead* ahead) const {
+    const int64_t column = panel * kPanel, columns = std::min<int64_t>(kPanel, N - column);
+    const T* first = corner(k, column);
+    const auto rowOf = [&](int64_t row) { return first + row * stride; };
+    if (along) packPanelAlong<U>(rowOf, columns, elements, target, ahead);
+    else packPanelAcross<U>(rowOf, columns, elements, target, ahead);
+  }
+
+  // The same panel's memory, to be asked for in the course of `steps` steps.
+  Ahead ahead(int64_t k, int64_t elements, int64_t panel, int64_t steps) const {
+    const int64_t rows = along ? kPanel : elements, width = along ? elements : kPanel;
+    const int64_t rowLines = (width * static_cast<int64_t>(sizeof(T)) + 63) / 64, lines = rows * rowLines;
+    return {reinterpret_cast<const char*>(corner(k, panel * kPanel)), stride * static_cast<int64_t>(sizeof(T)), rowLines, lines,
+            (lines + steps - 1) / steps};
   }
 };
 
 // out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel. With Continue the sums
 // go on from what `out` holds: a chain cut in two calls gives the bits of one.
 template <class U, int Rows, bool Continue>
-inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out, int64_t outStride) {
+inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out, int64_t outStride,
+                         Ahead* ahead) {
   Vec sums[Rows][kVectors];
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[row][v] = Continue ? load(out + row * outStride + v * kWidth) : Vec{};
-  for (int64_t unit = 0; unit < units; ++unit, a += 4, panel += kPanel) {
+  const auto step = [&]() __attribute__((always_inline)) {
     UVec right[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) right[v] = loadUnits(panel + v * kWidth);
@@ -48,7 +84,14 @@ inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sums[row][v] = multiplyAdd<U>(left, right[v], sums[row][v]);
     }
+    a += 4;
+    panel += kPanel;
+  };
+  for (; units >= kWidth; units -= kWidth) {
+    if (ahead) ahead->fetch();
+    for (int unit = 0; unit < kWidth; ++unit) step();
   }
+  for (; units > 0; --units) step();
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
@@ -57,25 +100,25 @@ inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_
 
 template <class U, bool Continue = false>
 inline void multiplyRows(int64_t rows, const void* left, int64_t rowBytes, const U* panel, int64_t units, float* out,
-                         int64_t outStride = kPanel) {
+                         int64_t outStride = kPanel, Ahead* ahead = nullptr) {
   const char* a = static_cast<const char*>(left);
   switch (rows) {
     case 1:
-      return multiplyTile<U, 1, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 1, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 2:
-      return multiplyTile<U, 2, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 2, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 3:
-      return multiplyTile<U, 3, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 3, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 4:
-      return multiplyTile<U, 4, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 4, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 5:
-      return multiplyTile<U, 5, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 5, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 6:
-      return multiplyTile<U, 6, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 6, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     case 7:
-      return multiplyTile<U, 7, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, 7, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
     default:
-      return multiplyTile<U, kTileRows, Continue>(a, rowBytes, panel, units, out, outStride);
+      return multiplyTile<U, kTileRows, Continue>(a, rowBytes, panel, units, out, outStride, ahead);
   }
 }
 
@@ -86,33 +129,41 @@ struct Part {
 
 // Floats of workspace that multiplyPart needs.
 template <class U>
-inline int64_t workspaceSize(int64_t rows, int64_t panels, int64_t K) {
-  return kBlock<U> / kPerUnit<U> * kPanel + (blockCount(K, kBlock<U>) > 1 ? rows * panels * kPanel : 0);
+inline int64_t workspaceSize(int64_t rows, int64_t panels, int64_t K, int64_t block = kBlock<U>) {
+  return kBlock<U> / kPerUnit<U> * kPanel + (blockCount(K, block) > 1 ? rows * panels * kPanel : 0);
 }
 
-// pack(block, panel, target) packs block `block` of K of panel `panel` of B. emit(row, column, columns, values) takes the
-// finished sums of A's row `row` for B's columns [column, column + columns), columns ≤ kPanel; values has room to kPanel.
-template <class U, class Pack, class Emit>
-inline void multiplyPart(const Left& a, const Part& part, int64_t N, int64_t K, float* workspace, Pack&& pack, Emit&& emit) {
+// Computes a part of a · b, K elements deep. emit(row, column, columns, values) takes the finished sums of A's row `row` for
+// B's columns [column, column + columns), columns ≤ kPanel; values has room to kPanel.
+template <class U, class T, class Emit>
+inline void multiplyPart(const Left& a, const Right<T>& b, const Part& part, int64_t N, int64_t K, float* workspace,
+                         Emit&& emit) {
   U* const panel = reinterpret_cast<U*>(workspace);
   float* const partial = workspace + kBlock<U> / kPerUnit<U> * kPanel;
-  const int64_t blocks = blockCount(K, kBlock<U>), rows = part.rowTo - part.rowFrom;
+  const int64_t blocks = blockCount(K, a.block), rows = part.rowTo - part.rowFrom, tiles = (rows + kTileRows - 1) / kTileRows;
+  const auto depth = [&](int64_t block) { return std::min(K - block * a.block, a.block); };
   for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t units = unitCount<U>(std::min(K - block * kBlock<U>, kBlock<U>));
+    const int64_t units = unitCount<U>(depth(block));
     for (int64_t p = part.panelFrom; p < part.panelTo; ++p) {
-      pack(block, p, panel);
+      // The next panel, or the first one of the next block.
+      const bool last = p + 1 == part.panelTo;
+      Ahead ahead;
+      if (!last || block + 1 < blocks)
+        ahead = b.ahead((block + last) * a.block, depth(block + last), last ? part.panelFrom : p + 1,
+                        (tiles + kVectors) * (units / kWidth + 1));
+      b.template pack<U>(block * a.block, depth(block), p, N, panel, &ahead);
       float* sums = partial + (p - part.panelFrom) * rows * kPanel;
-      for (int64_t row = part.rowFrom; row < part.rowTo; row += kTileRows, sums += kTileRows * kPanel) {
-        const int64_t count = std::min<int64_t>(kTileRows, part.rowTo - row);
+      for (int64_t i = 0; i < tiles; ++i, sums += kTileRows * kPanel) {
+        const int64_t row = part.rowFrom + i * kTileRows, count = std::min<int64_t>(kTileRows, part.rowTo - row);
         alignas(64) float tile[kTileRows * kPanel];
-        multiplyRows<U>(count, a.at(row, block), a.rowBytes, panel, units, tile);
+        multiplyRows<U>(count, a.at(row, block), a.rowBytes, panel, units, tile, kPanel, &ahead);
         if (block > 0)
-          for (int64_t i = 0; i < count * kPanel; i += kWidth) store(tile + i, load(sums + i) + load(tile + i));
+          for (int64_t j = 0; j < count * kPanel; j += kWidth) store(tile + j, load(sums + j) + load(tile + j));
         if (block + 1 < blocks) {
-          for (int64_t i = 0; i < count * kPanel; i += kWidth) store(sums + i, load(tile + i));
+          for (int64_t j = 0; j < count * kPanel; j += kWidth) store(sums + j, load(tile + j));
         } else {
           const int64_t columns = std::min<int64_t>(kPanel, N - p * kPanel);
-          for (int64_t i = 0; i < count; ++i) emit(row + i, p * kPanel, columns, tile + i * kPanel);
+          for (int64_t j = 0; j < count; ++j) emit(row + j, p * kPanel, columns, tile + j * kPanel);
         }
       }
     }

@@ -2,6 +2,8 @@
 // bf16 (vdpbf16ps), a pair of bf16 neighbours along K. Without such instructions bf16 is widened to f32 units.
 #pragma once
 
+#include <utility>
+
 #include "simd.h"
 
 namespace cd::units {
@@ -56,6 +58,17 @@ inline Vec multiplyAdd(UVec a, UVec b, Vec acc) {
   return fma(reinterpret_cast<Vec>(a), reinterpret_cast<Vec>(b), acc);
 }
 
+// Results of f32 arithmetic that become factors of a product.
+inline void storeFactors(float* target, Vec value) { store(target, value); }
+inline void storeFactors(BFloat16* target, Vec value) {
+#if defined(__AVX512BF16__)
+  const __m256bh rounded = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(value));
+  __builtin_memcpy(target, &rounded, sizeof(rounded));
+#else
+  store(target, value);
+#endif
+}
+
 // The first kWidth units of a row whose K runs along memory; what lies past `elements` is 0.
 template <class U, class T>
 inline UVec loadAlong(const T* row, int64_t elements) {
@@ -81,8 +94,13 @@ inline UVec loadAlong(const T* row, int64_t elements) {
 template <class U, class T>
 inline UVec loadAcross(const T* first, [[maybe_unused]] const T* second, int64_t lanes) {
   if constexpr (std::is_same_v<U, Pair>) {
+    if (lanes >= kWidth) {
+      const UVec low = __builtin_convertvector(*reinterpret_cast<const HVec*>(first), UVec);
+      if (!second) return low;
+      return low | __builtin_convertvector(*reinterpret_cast<const HVec*>(second), UVec) << 16;
+    }
 #if defined(__AVX512BW__)
-    const __mmask16 mask = lanes >= 16 ? 0xffff : static_cast<__mmask16>((1u << lanes) - 1u);
+    const __mmask16 mask = static_cast<__mmask16>((1u << lanes) - 1u);
     const UVec low = __builtin_convertvector(reinterpret_cast<HVec>(_mm256_maskz_loadu_epi16(mask, first)), UVec);
     if (!second) return low;
     return low | __builtin_convertvector(reinterpret_cast<HVec>(_mm256_maskz_loadu_epi16(mask, second)), UVec) << 16;
@@ -92,8 +110,24 @@ inline UVec loadAcross(const T* first, [[maybe_unused]] const T* second, int64_t
   }
 }
 
+// Exchanges the Half × Half squares right above and left below the diagonal of every 2·Half square, then the smaller ones.
+template <int Half, int... Lane>
+[[gnu::always_inline]] inline void exchange(UVec (&block)[kWidth], std::integer_sequence<int, Lane...> lanes) {
+  // Which lanes of (upper row, lower row) the new rows take: constants, so that one instruction does each.
+  constexpr UVec kUpper = {static_cast<uint32_t>((Lane & Half) == 0 ? Lane : kWidth + Lane - Half)...};
+  constexpr UVec kLower = {static_cast<uint32_t>((Lane & Half) == 0 ? Lane + Half : kWidth + Lane)...};
+#pragma GCC unroll 16
+  for (int row = 0; row < kWidth; ++row) {
+    if (row & Half) continue;
+    const UVec upper = block[row], lower = block[row + Half];
+    block[row] = __builtin_shuffle(upper, lower, kUpper);
+    block[row + Half] = __builtin_shuffle(upper, lower, kLower);
+  }
+  if constexpr (Half > 1) exchange<Half / 2>(block, lanes);
+}
+
 // Exchanges rows and columns of a kWidth × kWidth block held in registers.
-inline void transposeBlock(UVec (&block)[kWidth]) {
+[[gnu::always_inline]] inline void transposeBlock(UVec (&block)[kWidth]) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
   __m256i pairs[8], quads[8];
 #pragma GCC unroll 4
@@ -115,21 +149,7 @@ inline void transposeBlock(UVec (&block)[kWidth]) {
     block[row + 4] = reinterpret_cast<UVec>(_mm256_permute2x128_si256(quads[row], quads[row + 4], 0x31));
   }
 #else
-#pragma GCC unroll 4
-  for (int half = kWidth / 2; half > 0; half /= 2) {
-    UVec low, high;  // which lanes of the concatenation (upper row, lower row) the two results take
-    for (int lane = 0; lane < kWidth; ++lane) {
-      low[lane] = (lane & half) == 0 ? lane : kWidth + lane - half;
-      high[lane] = (lane & half) == 0 ? lane + half : kWidth + lane;
-    }
-#pragma GCC unroll 16
-    for (int row = 0; row < kWidth; ++row) {
-      if (row & half) continue;
-      const UVec upper = block[row], lower = block[row + half];
-      block[row] = __builtin_shuffle(upper, lower, low);
-      block[row + half] = __builtin_shuffle(upper, lower, high);
-    }
-  }
+  exchange<kWidth / 2>(block, std::make_integer_sequence<int, kWidth>{});
 #endif
 }
 

@@ -11,6 +11,6 @@
 //                          the gradients of Σ loss: dHidden (overwritten), dWeight (optional, accumulated into)
 //   A token with weight 0 or target −1 has loss 0 and gradient 0 and costs nothing.
 // Order: logits are those of matmul, bit for bit; the log-sum-exp is that of common/log_sum_exp.h. d is rounded to bf16 where
-// the instruction set multiplies bf16. dHidden sums over the vocabulary as matmul does; dWeight adds chunks of 256 counted
-// tokens in order.
+// the instruction set multiplies bf16. dHidden sums over the vocabulary in blocks of 512, in order; dWeight adds chunks of
+// 256 counted tokens in order.
 // Run-time error: a target outside [−1, V).

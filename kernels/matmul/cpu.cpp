@@ -26,6 +26,9 @@ void packLeft(const Call& call, const Tensor& a, bool transposed, int64_t M, int
 // One row of a finished tile into C.
 template <class C>
 void write(C* c, const float* sums, int64_t columns, float alpha, bool accumulate) {
+  // The row's next panel: rows of a wide c lie too far apart for prefetch units to see a pattern.
+  for (int64_t j = 0; j < kPanel * static_cast<int64_t>(sizeof(C)); j += 64)
+    __builtin_prefetch(reinterpret_cast<char*>(c + kPanel) + j, 1, 2);
   int64_t i = 0;
   for (; i + kWidth <= columns; i += kWidth) {
     const Vec product = load(sums + i) * alpha;
@@ -50,21 +53,15 @@ void multiply(const Call& call) {
   float* const scratch = call.scratch<float>(call.parallel->workers() * workspace + packed);
   U* const packedA = reinterpret_cast<U*>(scratch + call.parallel->workers() * workspace);
   if (!direct) packLeft<T, U>(call, a, transposeA, M, K, packedA);
-  const Left left{direct ? a.data : packedA, direct ? a.rowStride * static_cast<int64_t>(sizeof(T)) : unitCount<U>(K) * 4,
-                  kBlock<U> / kPerUnit<U> * 4};
+  const Left left =
+      leftRows<U>(direct ? a.data : packedA, direct ? a.rowStride * static_cast<int64_t>(sizeof(T)) : unitCount<U>(K) * 4);
 
+  const Right<T> right{b.as<T>(), b.rowStride, transposeB};
   call.parallelFor(tasks.count(), [&](int64_t task, int worker) {
-    const auto pack = [&](int64_t block, int64_t panel, U* target) {
-      const int64_t k = block * kBlock<U>, elements = std::min(kBlock<U>, K - k);
-      const int64_t column = panel * kPanel, columns = std::min<int64_t>(kPanel, N - column);
-      if (transposeB)
-        packPanelAlong<U>([&](int64_t j) { return b.row<T>(column + j) + k; }, columns, elements, target, kPanel * b.rowStride);
-      else packPanelAcross<U>([&](int64_t i) { return b.row<T>(k + i) + column; }, columns, elements, target);
-    };
     const auto emit = [&](int64_t row, int64_t column, int64_t columns, const float* sums) {
       write(c.row<C>(row) + column, sums, columns, alpha, accumulate);
     };
-    multiplyPart<U>(left, tasks.part(task, M, N), N, K, scratch + worker * workspace, pack, emit);
+    multiplyPart<U>(left, right, tasks.part(task, M, N), N, K, scratch + worker * workspace, emit);
   });
 }
 }  // namespace
