@@ -42,9 +42,9 @@ describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
   const bytes = dtype === 'f32' ? 4 : 2;
 
   it.each([
-    { transposeB: true, N: 70, K: 531 },
+    { transposeB: true, N: 70, K: 1071 },
     { transposeB: true, N: 33, K: 64 },
-    { transposeB: false, N: 47, K: 600 },
+    { transposeB: false, N: 47, K: 1090 },
   ])('matmul rows for every number of rows, $N×$K transposeB $transposeB', async ({ transposeB, N, K }) => {
     const M = 300;
     const [a, b] = [normal(1)(M * K), normal(2)(N * K)];
@@ -69,7 +69,7 @@ describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
   });
 
   it('matmul layouts', async () => {
-    const [M, N, K] = [21, 50, 531];
+    const [M, N, K] = [21, 50, 1071];
     const [a, b] = [normal(1)(M * K), normal(2)(N * K)];
     const transposed = (data: Float64Array, rows: number, columns: number) =>
       Float64Array.from({ length: data.length }, (_, i) => data[(i % rows) * columns + Math.floor(i / rows)]!);

@@ -141,6 +141,8 @@ export const cases: OpCases = {
     packed('window of 70', { dtype: 'f32', lengths: [200, 71], H: 2, G: 1, D: 16, window: 70 }),
     packed('window of 1 sees only itself', { dtype: 'bf16', lengths: [9], H: 1, G: 1, D: 6, window: 1 }),
     packed('window of 33, bf16', { dtype: 'bf16', lengths: [140], H: 4, G: 2, D: 20, window: 33 }),
+    // So many documents that one task takes all heads, with one thread and not with two.
+    packed('6 short documents', { dtype: 'bf16', lengths: [3, 1, 7, 2, 9, 4], H: 6, G: 3, D: 12, sinks: true }),
     packed('sinks', { dtype: 'f32', lengths: [66, 3], H: 4, G: 2, D: 16, sinks: true }),
     packed('sinks and window, bf16', { dtype: 'bf16', lengths: [100], H: 8, G: 1, D: 64, sinks: true, window: 16 }),
     packed('more heads than rows of a task', { dtype: 'f32', lengths: [4], H: 130, G: 1, D: 2 }),

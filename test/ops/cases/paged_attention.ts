@@ -96,6 +96,17 @@ export const cases: OpCases = {
       G: 3,
       D: 64,
     }),
+    // So many sequences that one task takes all heads, with one thread and not with two.
+    paged('decode of 6 sequences', {
+      dtype: 'bf16',
+      lengths: [1, 1, 1, 2, 1, 1],
+      contexts: [70, 3, 129, 64, 65, 1],
+      blockSize: 16,
+      H: 6,
+      G: 3,
+      D: 32,
+      sinks: true,
+    }),
     paged('window and sinks', {
       dtype: 'bf16',
       lengths: [3, 1],
