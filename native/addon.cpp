@@ -12,6 +12,7 @@
 #include "command_reader.h"
 #include "environment.h"
 #include "ops.h"
+#include "peak.h"
 
 namespace cd {
 namespace {
@@ -183,6 +184,24 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
   return Environment::of(info.Env()).promise(info.Env(), device(info), nullptr, 0, 0);
 }
 
+// measureRate(device, handle, rate): writes the rate, an f64, to the start of a storage, in stream order
+Napi::Value measureRate(const Napi::CallbackInfo& info) {
+  OpenDevice& open = device(info);
+  const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 1));
+  const int64_t rate = integer(info, 2);
+  if (rate < 0 || rate > static_cast<int64_t>(Rate::Read))
+    throw Error("Expected 'rate' to be 0 to 3 but received " + std::to_string(rate));
+  checkRange(*storage, 0, sizeof(double));
+  open.device->enqueueJob(
+      storage,
+      [rate, threads = open.device->threads()](void* address) {
+        const double measured = cd::measureRate(static_cast<Rate>(rate), threads);
+        std::memcpy(address, &measured, sizeof measured);
+      },
+      nullptr);
+  return info.Env().Undefined();
+}
+
 // joinCommunicator(device, name, rank, size) → number, for all_reduce
 Napi::Value joinCommunicator(const Napi::CallbackInfo& info) {
   const std::string name = info[1].As<Napi::String>().Utf8Value();
@@ -269,6 +288,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<write>(exports, "write");
   expose<read>(exports, "read");
   expose<synchronize>(exports, "synchronize");
+  expose<measureRate>(exports, "measureRate");
   expose<joinCommunicator>(exports, "joinCommunicator");
   expose<openWeights>(exports, "openWeights");
   expose<readWeights>(exports, "readWeights");

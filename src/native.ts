@@ -82,6 +82,8 @@ export interface Native {
   write(device: number, handle: number, byteOffset: number, bytes: Uint8Array): void;
   read(device: number, handle: number, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   synchronize(device: number): Promise<void>;
+  /** Writes an f64 to a storage's start: 0 f32 and 1 bf16 multiply-adds (FLOP/s), 2 copy and 3 read bandwidth (bytes/s). */
+  measureRate(device: number, handle: number, rate: 0 | 1 | 2 | 3): void;
   joinCommunicator(device: number, name: string, rank: number, size: number): number;
   openWeights(path: string): { file: number; format: string; entries: WeightEntry[]; metadata: string };
   readWeights(
