@@ -81,8 +81,7 @@ double chainsPortable() {
 
 Chains chainsOf(Rate rate) {
 #if defined(__x86_64__)
-  if (rate == Rate::BF16)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16") ? chainsBf16 : nullptr;
+  if (rate == Rate::BF16) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16") ? chainsBf16 : nullptr;
   if (__builtin_cpu_supports("avx512f")) return chainsAvx512;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? chainsAvx2 : nullptr;
 #else

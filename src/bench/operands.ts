@@ -47,7 +47,9 @@ export class Operands {
 
   /** Whole numbers in [0, below), spread out. */
   indices(count: number, below: number): Tensor {
-    return this.integers(Array.from({ length: count }, (_, index) => Math.imul(index + 1, 0x9e3779b1) >>> 0).map((x) => x % below));
+    return this.integers(
+      Array.from({ length: count }, (_, index) => Math.imul(index + 1, 0x9e3779b1) >>> 0).map((x) => x % below),
+    );
   }
 }
 

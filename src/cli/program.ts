@@ -1,6 +1,7 @@
 /** The command line: one command per file. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addBench } from './bench.js';
 import { addDoctor } from './doctor.js';
 import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
@@ -42,6 +43,7 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`) })
     .addHelpText('after', examples);
   addGlobalOptions(program);
-  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addMerge, addModels, addDoctor]) add(program);
+  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addMerge, addModels, addBench, addDoctor])
+    add(program);
   return program;
 }

@@ -1,0 +1,15 @@
+import type { OpBench } from '../op_bench.js';
+
+export const matrix: OpBench[] = [
+  {
+    op: 'matmul',
+    computes: 'C[M,N] = A[M,K] · B[N,K]ᵀ, as a linear layer does',
+    shape: { M: 64, N: 1536, K: 576 },
+    peer: 'torch.nn.functional.linear',
+    build: (make, { M, N, K }) => ({
+      tensors: [make.random([M!, K!]), make.random([N!, K!]), make.empty([M!, N!])],
+      attributes: [0, 1, 0, 1],
+      flops: 2 * M! * N! * K!,
+    }),
+  },
+];
