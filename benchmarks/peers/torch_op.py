@@ -144,6 +144,7 @@ PREPARE = {
     "copy": elementwise(lambda x, y: y.copy_(x), 1),
     "add": elementwise(lambda a, b, y: torch.add(a, b, out=y), 2),
     "mul": elementwise(lambda a, b, y: torch.mul(a, b, out=y), 2),
+    "exp": elementwise(lambda x, y: torch.exp(x, out=y), 1),
     "scale": elementwise(lambda x, y: torch.mul(x, 0.5, out=y), 1),
     "sum": elementwise(lambda x, y: x.sum(dtype=torch.float32), 1),
     "sum_squares": elementwise(lambda x, y: torch.linalg.vector_norm(x, dtype=torch.float32), 1),

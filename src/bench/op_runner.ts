@@ -42,6 +42,7 @@ export class OpRunner {
 
   /** Calls the operation so many times, one after the other. @returns seconds of a call on the stream, waiting not included. */
   async run(calls: number): Promise<number> {
+    await this.#device.synchronize(); // making the operands may take the same operation
     const before = this.#cost();
     for (let call = 0; call < calls; call++) {
       const { tensors, attributes = [] } = this.#works[this.#calls++ % this.copies]!;

@@ -33,6 +33,7 @@ export const elementwise: OpBench[] = [
   bench('copy', 'y = x', 1, [], 'copy_'),
   bench('add', 'y = a + b', 2, [1], 'torch.add'),
   bench('mul', 'y = a·b', 2, [], 'torch.mul'),
+  bench('exp', 'y = eˣ', 1, [], 'torch.exp'),
   bench('scale', 'y = 0.5·x', 1, [0.5], 'torch.mul by a number'),
   reduction('sum', 'Σ x', 'torch.sum'),
   reduction('sum_squares', 'Σ x²', 'torch.linalg.vector_norm'),
