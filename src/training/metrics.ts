@@ -1,6 +1,11 @@
-// metrics.jsonl: one row for every optimizer step, and rows of their own for the loss on held-out rows.
+// metrics.jsonl, and the same for TensorBoard beside it: one row for every optimizer step, and rows of their own for the loss on held-out rows.
 
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { EventFile } from './tensorboard.js';
+
+/** TensorBoard looks for `tfevents` in names. */
+export const eventFile = 'events.out.tfevents.metrics';
 
 export interface StepMetrics {
   /** 1 for the first optimizer step. */
@@ -28,8 +33,11 @@ export interface ValidationMetrics {
 
 export class MetricsLog {
   readonly file: string;
-  private constructor(file: string) {
+  readonly #events: EventFile;
+
+  private constructor(file: string, events: EventFile) {
     this.file = file;
+    this.#events = events;
   }
 
   /**
@@ -39,12 +47,13 @@ export class MetricsLog {
     const kept = lastStep === 0 ? [] : (await readRows(file)).filter((row) => row.step <= lastStep);
     await writeFile(`${file}.tmp`, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
     await rename(`${file}.tmp`, file);
-    return new MetricsLog(file);
+    return new MetricsLog(file, await EventFile.open(join(dirname(file), eventFile), kept));
   }
 
   /** Appends a row with one write, so that a reader never sees half of it. */
   async append(metrics: StepMetrics | ValidationMetrics): Promise<void> {
     await appendFile(this.file, `${JSON.stringify(metrics)}\n`);
+    await this.#events.append(metrics);
   }
 }
 

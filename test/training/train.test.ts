@@ -7,7 +7,7 @@ import { loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
-import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
+import { eventFile, readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
 import { type TrainOptions, type TrainStart, train } from '../../src/training/train.js';
 import { expectClose, modelFolder } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
@@ -62,7 +62,7 @@ describe('train', () => {
       const weights =
         method === 'lora' ? ['adapter_config.json', 'adapter_model.safetensors'] : ['config.json', 'model.safetensors'];
       const tokenizer = ['chat_template.jinja', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
-      expect(files.sort()).toEqual([...weights, ...tokenizer, 'metrics.jsonl', 'training.json'].sort());
+      expect(files.sort()).toEqual([...weights, ...tokenizer, eventFile, 'metrics.jsonl', 'training.json'].sort());
       const rows = await readMetrics(join(folder, name, 'metrics.jsonl'));
       expect(rows.map(({ step }) => step)).toEqual(Array.from({ length: result.steps }, (_, index) => index + 1));
       expect(rows.length).toBeGreaterThan(8);
