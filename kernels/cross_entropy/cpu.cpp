@@ -39,6 +39,7 @@ void forEachChunk(const Call& call, const float* weights, bool keep, bool gradie
 }
 
 void clear(const Tensor& tensor) {
+  if (tensor.elements() == 0) return;
   for (int64_t row = 0; row < tensor.rows(); ++row)
     std::memset(static_cast<char*>(tensor.data) + row * tensor.rowStride * dtypeSize(tensor.dtype), 0,
                 tensor.cols() * dtypeSize(tensor.dtype));

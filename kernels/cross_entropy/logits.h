@@ -119,11 +119,15 @@ struct Chunk {
         if (wanted >= 0 && wanted < columns) targetLogits[i] = target[i * stride + wanted];
       }
     });
-    for (int64_t i = 0; reduce && i < count; ++i) {
-      LogSumExp total;
-      for (int64_t tile = 0; tile < tiles; ++tile) total.add(sums[i * tiles + tile]);
-      lse[i] = total.value();
-    }
+    if (!reduce) return;
+    constexpr int64_t kRows = 16;
+    call.parallelFor((count + kRows - 1) / kRows, [&](int64_t task, int) {
+      for (int64_t i = task * kRows; i < std::min(count, (task + 1) * kRows); ++i) {
+        LogSumExp total;
+        for (int64_t tile = 0; tile < tiles; ++tile) total.add(sums[i * tiles + tile]);
+        lse[i] = total.value();
+      }
+    });
   }
 
   // d = coefficient · (exp(logit − lse) − 1[target]) of one tile's row, in place; columns past the vocabulary become 0.
