@@ -23,7 +23,7 @@ export function formatOp(measurement: OpMeasurement): string {
       : floor(measurement),
     `  time     ${formatSeconds(time.median)} median, ${formatSeconds(time.best)} best of ${time.samples} × ${calls} calls`,
     `  reached  ${reached.filter((part) => part !== null).join(', ')}`,
-    ...peerLines(measurement.peer),
+    ...measurement.peers.flatMap(peerLines),
   ].join('\n');
 }
 
@@ -39,7 +39,7 @@ export function formatGeneration(measurement: GenerationMeasurement): string {
     `  reached  ${formatPercent(measurement.fractionOfFloor)} of the floor, ${gflops.toPrecision(3)} GFLOP/s, ${gigabytesPerSecond.toPrecision(3)} GB/s`,
     `  steps    ${steps}, scheduling ${formatPercent(schedulingShare)} of their time, ${preemptions} preemptions`,
     `  stream   ${costs.join(', ')}`,
-    ...peerLines(measurement.peer),
+    ...measurement.peers.flatMap(peerLines),
   ].join('\n');
 }
 
@@ -56,9 +56,8 @@ function floor({ floor: { seconds, operations, bytes } }: Common): string {
   return `  floor    ${formatSeconds(seconds)} = operations ${formatSeconds(operations)} + bytes ${formatSeconds(bytes)}`;
 }
 
-function peerLines(peer: PeerTiming | null): string[] {
-  if (peer === null) return [];
-  if ('unavailable' in peer) return [`  peer     none: ${peer.unavailable}`];
+function peerLines(peer: PeerTiming): string[] {
+  if ('unavailable' in peer) return [`  peer     no ${peer.name}: ${peer.unavailable}`];
   const { name, computes, time, ratio } = peer;
   return [
     `  peer     ${formatSeconds(time.median)} median, ${formatSeconds(time.best)} best; ${name}, ${computes}`,

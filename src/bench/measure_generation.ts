@@ -32,7 +32,7 @@ export interface GenerationMeasurement {
   readonly details: Readonly<Record<string, number>>;
   /** Share of the stream's time by operation, the costliest first. */
   readonly profile: readonly { op: string; calls: number; seconds: number; share: number }[];
-  readonly peer: PeerTiming | null;
+  readonly peers: readonly PeerTiming[];
 }
 
 export interface GenerationMeasurementOptions {
@@ -90,7 +90,7 @@ export async function measureGeneration(
       gigabytesPerSecond: work.bytes / time.median / 1e9,
       details,
       profile,
-      peer: timingOf(peer, theirs, time),
+      peers: timingsOf(peer, theirs, time),
     };
   } finally {
     if (peer && typeof peer === 'object') await peer.stop();
@@ -113,11 +113,11 @@ async function startTransformers(
   }
 }
 
-function timingOf(peer: Generator | string | null, theirs: readonly number[], ours: Timing): PeerTiming | null {
-  if (peer === null) return null;
-  if (typeof peer === 'string') return { unavailable: peer };
+function timingsOf(peer: Generator | string | null, theirs: readonly number[], ours: Timing): PeerTiming[] {
+  if (peer === null) return [];
+  if (typeof peer === 'string') return [{ name: 'transformers', unavailable: peer }];
   const time = summarise(theirs);
-  return { name: peer.name, computes: 'generate, greedy, one batch', time, ratio: time.median / ours.median };
+  return [{ name: peer.name, computes: 'generate, greedy, one batch', time, ratio: time.median / ours.median }];
 }
 
 type Costs = readonly { op: string; calls: number; seconds: number }[];

@@ -19,14 +19,25 @@ export interface OpMeasurementOptions {
   readonly sampleSeconds: number;
   /** The same operands every call, so that what fits stays in the caches; otherwise they span twice the last-level cache. */
   readonly warm: boolean;
-  /** The interpreter of the torch peer; null: no peer. */
-  readonly python: string | null;
+  readonly peers: readonly OpPeer[];
 }
 
-/** A peer's times, or why there are none. */
+/** A program of benchmarks/peers that answers `prepare` and `run`. */
+export interface OpPeer {
+  readonly name: string;
+  readonly command: readonly [interpreter: string, program: string];
+  /** What it does in place of an operation; undefined where it has no counterpart. */
+  computes(bench: OpBench): string | undefined;
+}
+
+export function torchPeer(python: string): OpPeer {
+  return { name: 'torch', command: [python, 'torch_op.py'], computes: ({ peer }) => peer };
+}
+
+/** A peer's times with `ratio`, its median over ours; or why there are none. */
 export type PeerTiming =
   | { readonly name: string; readonly computes: string; readonly time: Timing; readonly ratio: number }
-  | { readonly unavailable: string };
+  | { readonly name: string; readonly unavailable: string };
 
 export interface OpMeasurement {
   readonly benchmark: string;
@@ -50,28 +61,28 @@ export interface OpMeasurement {
   readonly fractionOfPeak: number | null;
   /** Least traffic over the median. */
   readonly gigabytesPerSecond: number;
-  /** With `ratio`: the peer's median over ours. Null when none was asked for. */
-  readonly peer: PeerTiming | null;
+  readonly peers: readonly PeerTiming[];
 }
 
-/** Measures an operation, alternating sample by sample with the peer; rates are measured before and after. */
+/** Measures an operation, alternating sample by sample with the peers; rates are measured before and after. */
 export async function measureOp(device: Device, bench: OpBench, options: OpMeasurementOptions): Promise<OpMeasurement> {
   const { dtype, shape, warm, samples } = options;
   const cache = lastLevelCacheBytes();
   const before = await measureRates(device);
   const runner = new OpRunner(device, bench, { dtype, shape, span: warm ? 0 : 2 * cache });
   const { threads, instructionSet } = device.statistics();
-  let opened: Opened | null = null;
+  const peers: Contender[] = [];
   try {
     await runner.run(runner.copies);
     const estimate = await runner.run(1);
     const calls = Math.min(10_000, Math.max(1, Math.ceil(options.sampleSeconds / Math.max(estimate, 1e-7))));
-    opened = await openPeer(bench, { ...options, threads, copies: runner.copies });
+    for (const peer of options.peers)
+      peers.push(await openPeer(peer, bench, { ...options, threads, copies: runner.copies }));
     const ours: number[] = [];
-    const theirs: number[] = [];
     for (let sample = 0; sample < samples; sample++) {
       ours.push(await runner.run(calls));
-      if (opened && 'peer' in opened) theirs.push(await opened.peer.ask<number>({ task: 'run', calls }));
+      for (const { process, seconds } of peers)
+        if (process) seconds.push(await process.ask<number>({ task: 'run', calls }));
     }
     const rates = bestRates(before, await measureRates(device));
     const time = summarise(ours);
@@ -95,42 +106,48 @@ export async function measureOp(device: Device, bench: OpBench, options: OpMeasu
       gflops: flops > 0 ? flops / time.median / 1e9 : null,
       fractionOfPeak: flops > 0 ? floor.operations / time.median : null,
       gigabytesPerSecond: bytes / time.median / 1e9,
-      peer: timingOf(opened, bench, theirs, time),
+      peers: peers.map((peer) => timingOf(peer, time)),
     };
   } finally {
-    if (opened && 'peer' in opened) await opened.peer.stop();
+    for (const { process } of peers) await process?.stop();
     runner.dispose();
   }
 }
 
-type Opened = { peer: Peer } | { unavailable: string };
-
-interface PeerOptions extends OpMeasurementOptions {
-  readonly threads: number;
-  readonly copies: number;
+/** A peer that takes part, or the reason why it does not. */
+interface Contender {
+  readonly name: string;
+  readonly computes: string;
+  readonly process: Peer | null;
+  readonly unavailable: string;
+  readonly seconds: number[];
 }
 
-async function openPeer(bench: OpBench, options: PeerOptions): Promise<Opened | null> {
-  const { python, dtype, shape, threads, copies } = options;
-  if (python === null) return null;
-  if (bench.peer === undefined) return { unavailable: 'torch has no counterpart' };
-  let peer: Peer | null = null;
+async function openPeer(
+  { name, command, computes }: OpPeer,
+  bench: OpBench,
+  { dtype, shape, threads, copies }: OpMeasurementOptions & { threads: number; copies: number },
+): Promise<Contender> {
+  const does = computes(bench);
+  const absent = { name, computes: '', process: null, seconds: [] };
+  if (does === undefined) return { ...absent, unavailable: 'it has no counterpart' };
+  let process: Peer | null = null;
   try {
-    peer = await Peer.start([python, 'torch_op.py']);
-    await peer.ask({ task: 'prepare', op: bench.op, dtype, shape, threads, copies });
-    await peer.ask({ task: 'run', calls: copies });
-    return { peer };
+    process = await Peer.start(command);
+    await process.ask({ task: 'prepare', op: bench.op, dtype, shape, threads, copies });
+    await process.ask({ task: 'run', calls: copies });
+    return { name: process.name, computes: does, process, unavailable: '', seconds: [] };
   } catch (error) {
-    await peer?.stop();
-    if (error instanceof PeerUnavailable) return { unavailable: error.message };
+    await process?.stop();
+    if (error instanceof PeerUnavailable) return { ...absent, unavailable: error.message };
     throw error;
   }
 }
 
-function timingOf(opened: Opened | null, bench: OpBench, theirs: readonly number[], ours: Timing): PeerTiming | null {
-  if (opened === null || 'unavailable' in opened) return opened;
-  const time = summarise(theirs);
-  return { name: opened.peer.name, computes: bench.peer!, time, ratio: time.median / ours.median };
+function timingOf({ name, computes, process, unavailable, seconds }: Contender, ours: Timing): PeerTiming {
+  if (process === null) return { name, unavailable };
+  const time = summarise(seconds);
+  return { name, computes, time, ratio: time.median / ours.median };
 }
 
 /** `matmul M=64,N=1536,K=576 bf16` */

@@ -82,13 +82,13 @@ async function benchOp(what: string, options: Options): Promise<OpMeasurement> {
   const { parseShape } = await import('../bench/shape.js');
   const entry = findOpBench(what);
   const shape = parseShape(options.shape, entry.shape);
-  const { measureOp } = await import('../bench/measure_op.js');
+  const { measureOp, torchPeer } = await import('../bench/measure_op.js');
   const { Device } = await import('../tensor/device.js');
   const { device: name = defaultDevice, threads, dtype = 'f32', samples = 20, sampleMs, warm = false } = options;
   const device = Device.open(name, threads === undefined ? {} : { threads });
   try {
-    const python = options.peer ? options.python : null;
-    return await measureOp(device, entry, { dtype, shape, samples, sampleSeconds: sampleMs / 1000, warm, python });
+    const peers = options.peer ? [torchPeer(options.python)] : [];
+    return await measureOp(device, entry, { dtype, shape, samples, sampleSeconds: sampleMs / 1000, warm, peers });
   } finally {
     await device.close();
   }

@@ -24,7 +24,7 @@ test('an operation: floor, time and what they give, as JSON', () => {
   expect(result.fractionOfFloor).toBeCloseTo(floor.seconds / time.median, 9);
   expect(result.gflops * 1e9 * time.median).toBeCloseTo(flops, 3);
   expect(result.gigabytesPerSecond * 1e9 * time.median).toBeCloseTo(bytes, 3);
-  expect(result.peer).toBeNull();
+  expect(result.peers).toEqual([]);
 });
 
 test('for people; operands that stay in a cache have no floor, and a peer that is not there says so', () => {
@@ -43,7 +43,7 @@ test('for people; operands that stay in a cache have no floor, and a peer that i
   expect(stdout).toMatch(/machine +f32 .* GFLOP\/s; copy .* GB\/s/);
   expect(stdout).toMatch(/floor +none/);
   expect(stdout).toMatch(/time +.* median, .* best of 2 × \d+ calls/);
-  expect(stdout).toMatch(/peer +none: .*no-such-python/);
+  expect(stdout).toMatch(/peer +no torch: .*no-such-python/);
 });
 
 test('generation: tokens per second, floor and where the time goes', () => {

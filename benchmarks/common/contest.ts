@@ -1,0 +1,73 @@
+/** Several implementations of one thing, run in turn. */
+import { PeerUnavailable } from '../../src/bench/peer.js';
+
+export interface Contender {
+  readonly name: string;
+  stop(): Promise<void>;
+}
+
+/** Those that could be started, and why the others could not. */
+export interface Contest<C extends Contender> {
+  readonly contenders: readonly C[];
+  readonly absent: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export type Starts<C> = Readonly<Record<string, () => Promise<C>>>;
+
+/**
+ * Starts each; one that is not installed is left out with its reason.
+ * @param wanted `all`, `none` or names of `starts` with commas between.
+ */
+export async function startContest<C extends Contender>(starts: Starts<C>, wanted: string): Promise<Contest<C>> {
+  const names = wanted === 'all' ? Object.keys(starts) : wanted === 'none' ? [] : wanted.split(',');
+  const contenders: C[] = [];
+  const absent: { name: string; reason: string }[] = [];
+  try {
+    for (const name of names) {
+      const start = starts[name];
+      if (!start)
+        throw new Error(
+          `Expected peers among ${Object.keys(starts).join(', ')} (or all, or none) but received '${name}'`,
+        );
+      try {
+        progress(`starting ${name}`);
+        contenders.push(await start());
+      } catch (error) {
+        if (!(error instanceof PeerUnavailable)) throw error;
+        progress(`no ${name}: ${error.message}`);
+        absent.push({ name, reason: error.message });
+      }
+    }
+  } catch (error) {
+    for (const contender of contenders) await contender.stop();
+    throw error;
+  }
+  return { contenders, absent };
+}
+
+/** Runs everybody once a round, so that what changes on the machine meets all of them. @returns by contender, round by round. */
+export async function takeTurns<C extends Contender, R>(
+  contenders: readonly C[],
+  rounds: number,
+  run: (contender: C, round: number) => Promise<R>,
+): Promise<R[][]> {
+  const results = contenders.map((): R[] => []);
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, contender] of contenders.entries()) {
+      const begin = performance.now();
+      results[index]!.push(await run(contender, round));
+      progress(
+        `round ${round + 1} of ${rounds}: ${contender.name}, ${((performance.now() - begin) / 1000).toFixed(1)} s`,
+      );
+    }
+  }
+  return results;
+}
+
+export function absenceNotes({ absent }: Contest<Contender>): string[] {
+  return absent.map(({ name, reason }) => `No ${name}: ${reason}`);
+}
+
+export function progress(line: string): void {
+  console.error(line);
+}
