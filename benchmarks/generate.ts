@@ -24,7 +24,7 @@ await runBenchmark(
   async (device) => {
     const length = input + output;
     const contest = await openGenerators(device, options, {
-      engine: { maxModelLen: length, maxNumSeqs: requests },
+      engine: { maxNumSeqs: requests },
       transformersBatch: requests,
       llama: { sequences: requests, contextSize: length + 1, batchSize: options['llama-batch'] },
     });

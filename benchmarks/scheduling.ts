@@ -23,9 +23,7 @@ await runBenchmark(
   async (device) => {
     const ours = [];
     for (const dtype of ['bf16', 'f32'] as const) ours.push(await loadModel(options.model, { device, dtype }));
-    const engines = ours.map((loaded) =>
-      engineGenerator(loaded, { maxModelLen: input + output, maxNumSeqs: requests }),
-    );
+    const engines = ours.map((loaded) => engineGenerator(loaded, { maxNumSeqs: requests }));
     try {
       const workload = uniformWorkload(requests, input, output, ours[0]!.model.config.vocabSize);
       const runs = await takeTurns(engines, rounds + 1, (engine) => engine.run(workload));

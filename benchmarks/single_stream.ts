@@ -22,7 +22,7 @@ await runBenchmark(
   async (device) => {
     const length = input + output + 1;
     const contest = await openGenerators(device, options, {
-      engine: { maxModelLen: length, maxNumSeqs: 1 },
+      engine: { maxNumSeqs: 1 },
       transformersBatch: 1,
       llama: { sequences: 1, contextSize: length + 1, batchSize: 512 },
     });

@@ -1,5 +1,9 @@
 /** Several implementations of one thing, run in turn. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PeerUnavailable } from '../../src/bench/peer.js';
+
+/** Idle threads of who ran before spin for a while; nobody shall be measured beside them. */
+const settleMilliseconds = 200;
 
 export interface Contender {
   readonly name: string;
@@ -54,6 +58,7 @@ export async function takeTurns<C extends Contender, R>(
   const results = contenders.map((): R[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [index, contender] of contenders.entries()) {
+      await sleep(settleMilliseconds);
       const begin = performance.now();
       results[index]!.push(await run(contender, round));
       progress(

@@ -50,7 +50,7 @@ export async function measureGeneration(
   const { device, dtype } = model;
   const workload = uniformWorkload(shape.requests!, shape.input!, shape.output!, model.config.vocabSize);
   const before = await measureRates(device);
-  const ours = engineGenerator(loaded, { maxModelLen: shape.input! + shape.output!, maxNumSeqs: shape.requests! });
+  const ours = engineGenerator(loaded, { maxNumSeqs: shape.requests! });
   const { threads, instructionSet } = device.statistics();
   let peer: Generator | string | null = null;
   try {

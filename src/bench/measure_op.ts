@@ -1,4 +1,5 @@
 /** One operation: its time, the least time it could take, and a peer's time beside it. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Device } from '../tensor/device.js';
 import { lastLevelCacheBytes } from './cache_size.js';
 import { type Floor, floorOf } from './floor.js';
@@ -10,6 +11,9 @@ import { Peer, PeerUnavailable } from './peer.js';
 import { bestRates, measureRates, type Rates } from './rates.js';
 import { formatShape, type Shape } from './shape.js';
 import { summarise, type Timing } from './timing.js';
+
+/** Idle threads of who ran before spin for a while; nobody shall be measured beside them. */
+const settleMilliseconds = 20;
 
 export interface OpMeasurementOptions {
   readonly dtype: FloatDType;
@@ -80,9 +84,13 @@ export async function measureOp(device: Device, bench: OpBench, options: OpMeasu
       peers.push(await openPeer(peer, bench, { ...options, threads, copies: runner.copies }));
     const ours: number[] = [];
     for (let sample = 0; sample < samples; sample++) {
+      if (peers.length > 0) await sleep(settleMilliseconds);
       ours.push(await runner.run(calls));
-      for (const { process, seconds } of peers)
-        if (process) seconds.push(await process.ask<number>({ task: 'run', calls }));
+      for (const { process, seconds } of peers) {
+        if (!process) continue;
+        await sleep(settleMilliseconds);
+        seconds.push(await process.ask<number>({ task: 'run', calls }));
+      }
     }
     const rates = bestRates(before, await measureRates(device));
     const time = summarise(ours);
