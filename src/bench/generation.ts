@@ -53,6 +53,7 @@ export function engineGenerator(loaded: LoadedModel, options: EngineOptions = {}
         details: {
           steps: after.steps - before.steps,
           schedulingShare: overhead / (after.busySeconds - before.busySeconds),
+          prefillTokens: after.prefillTokens - before.prefillTokens,
           preemptions: after.preemptions - before.preemptions,
         },
       };
