@@ -173,10 +173,16 @@ describe('withLock', () => {
     expect(await withLock(lock, async () => readFileSync(lock, 'utf8'))).toBe(`${hostname()} ${process.pid}`);
     expect(existsSync(lock)).toBe(false);
     const order: string[] = [];
+    let taken = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      taken = resolve;
+    });
     const first = withLock(lock, async () => {
+      taken();
       await new Promise((resolve) => setTimeout(resolve, 300));
       order.push('first');
     });
+    await held; // either may win the race for a free lock
     const second = withLock(lock, async () => order.push('second'), { onWait: () => order.push('waits') });
     await Promise.all([first, second]);
     expect(order).toEqual(['waits', 'first', 'second']);
