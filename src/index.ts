@@ -3,6 +3,7 @@ export type { Completion } from './engine/completion.js';
 export { Engine, type EngineOptions } from './engine/engine.js';
 export type { GenerateRequest } from './engine/prompt.js';
 export { SAMPLING_DEFAULTS, type SamplingParams } from './engine/sampling_params.js';
+export { scoreDocuments } from './engine/score_documents.js';
 export { UserError } from './errors.js';
 export { type LoadedModel, type LoadOptions, loadModel } from './nn/load.js';
 export { parseStudyConfig, type StudyConfig } from './pipeline/config.js';

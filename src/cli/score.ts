@@ -70,7 +70,7 @@ async function score(options: Options): Promise<void> {
 }
 
 async function scoreRows(loaded: LoadedModel, options: Options, total: number, signal: AbortSignal): Promise<void> {
-  const { scoreDocuments } = await import('./score_documents.js');
+  const { scoreDocuments } = await import('../engine/score_documents.js');
   const { device, dtype } = loaded.model;
   const key = [await hashFile(options.input), loaded.files.fingerprint, device.name, dtype];
   const output = new RowOutput(options.out, key);

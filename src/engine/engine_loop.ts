@@ -201,8 +201,8 @@ export class EngineLoop {
 
   /** Steps for as long as there is something to do. */
   private async run(): Promise<void> {
-    await nextTurn(); // what is taken in at the same time starts together
     try {
+      await this.gather();
       while (!this.scheduler.isIdle) {
         await this.step();
         this.endAborted();
@@ -212,6 +212,16 @@ export class EngineLoop {
     }
     this.loop = null;
     this.notify();
+  }
+
+  /** What is there at once starts together: waits as long as requests keep coming in, until they fill a step. */
+  private async gather(): Promise<void> {
+    const { waiting, config } = this.scheduler;
+    for (let before = 0; waiting.length > before && waiting.length < config.maxNumSeqs; ) {
+      before = waiting.length;
+      await nextTurn();
+      await nextTurn(); // a request is taken in once a turn, before or after this one's
+    }
   }
 
   private async step(): Promise<void> {

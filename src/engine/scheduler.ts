@@ -48,13 +48,10 @@ export class Scheduler {
   preemptions = 0;
 
   private arrivals = 0;
-  /** Blocks kept for the growth of what runs when a new sequence is admitted, so that it is not preempted at once. */
-  private readonly reserve: number;
 
   constructor(config: SchedulerConfig, blocks: BlockManager) {
     this.config = config;
     this.blocks = blocks;
-    this.reserve = Math.ceil(blocks.total / 100);
   }
 
   get isIdle(): boolean {
@@ -143,17 +140,30 @@ export class Scheduler {
     for (let i = 0; i < this.waiting.length && this.running.length < this.config.maxNumSeqs; ) {
       const room = this.config.maxNumBatchedTokens - batch.tokens;
       const sequence = this.waiting[i]!;
-      const reserve = this.running.length > 0 ? this.reserve : 0;
       if (room === 0) return;
       if (this.blocks.isWorthWaiting(sequence)) {
         i++;
         continue;
       }
-      if (!this.blocks.admit(sequence, reserve)) return;
+      if (!this.blocks.admit(sequence, this.reserve())) return;
       this.waiting.splice(i, 1);
       this.run(sequence);
       this.compute(sequence, Math.min(room, sequence.pending), batch);
     }
+  }
+
+  /**
+   * Blocks kept for the growth of what runs when a new sequence is admitted, so that it is not preempted at once: a hundredth of all, but
+   * no more than what runs can still take. So where every seat has a full context's blocks, every seat is taken.
+   */
+  private reserve(): number {
+    const most = Math.ceil(this.blocks.total / 100);
+    let growth = 0;
+    for (const { maxLength, blocks } of this.running) {
+      growth += this.blocks.blocksFor(maxLength) - blocks.length;
+      if (growth >= most) return most;
+    }
+    return growth;
   }
 
   private compute(sequence: Sequence, most: number, batch: Batch): void {

@@ -53,6 +53,26 @@ describe('generate', () => {
     expect(runner.disposed).toBe(true);
   });
 
+  it('starts with everything that is there at once, and without what is not', async () => {
+    const { engine, runner } = fakeEngine({ maxNumBatchedTokens: 100 });
+    const batches: number[] = [];
+    runner.beforeStep = ({ chunks }) => batches.push(chunks.length);
+    let goOn = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    async function* source(): AsyncGenerator<GenerateRequest> {
+      for (let i = 0; i < 5; i++) yield { id: `${i}`, prompt: [i], sampling: { maxTokens: 2, ignoreEos: true } };
+      await gate;
+      yield { id: 'late', prompt: [9], sampling: { maxTokens: 1 } };
+    }
+    for await (const _ of engine.generate(source())) goOn();
+    expect(batches).toEqual([5, 5, 1]);
+    await collect(engine.generate(requests(20, { maxTokens: 2 })));
+    expect(batches[3]).toBe(8); // every seat
+    await engine.close();
+  });
+
   it('yields results as they finish', async () => {
     const { engine } = fakeEngine();
     const input = [

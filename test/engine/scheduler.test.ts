@@ -183,6 +183,27 @@ describe('Scheduler', () => {
     engine.blocks.checkIntegrity(engine.running);
   });
 
+  it('takes every seat where there are blocks for every context in full', () => {
+    const engine = scheduler({ maxNumBatchedTokens: 1000, maxPrefillChunk: 1000 }, (8 * CONTEXT) / BLOCK, false);
+    const requests = Array.from({ length: 8 }, (_, i) => request(`${i}`, count(i, CONTEXT - 2)));
+    for (const one of requests) engine.add(one);
+    expect(step(engine).chunks).toHaveLength(8);
+    expect(engine.blocks.available).toBe(0);
+    expect(step(engine).chunks).toHaveLength(8);
+    expect(engine.preemptions).toBe(0);
+  });
+
+  it('keeps a hundredth of the blocks for the growth of what runs', () => {
+    const engine = scheduler({ maxNumBatchedTokens: 100, maxPrefillChunk: 100 }, 200, false);
+    const sampling = samplingParams();
+    const holder = new Request({ id: 'holder', prompt: count(0, 182 * BLOCK), sampling, maxLength: 1000 });
+    engine.blocks.admit(holder.sequences[0]!);
+    engine.add(request('a', count(0, 6)));
+    engine.add(request('b', count(100, 15 * BLOCK))); // fits, but would leave one block for a's growth
+    expect(shape(step(engine)).map(([id]) => id)).toEqual(['a']);
+    expect(engine.blocks.available).toBe(16);
+  });
+
   it('recomputes everything under a new salt', () => {
     const engine = scheduler();
     engine.add(request('a', count(0, 8)));

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { scoreDocuments } from '../../src/cli/score_documents.js';
 import { Engine } from '../../src/engine/engine.js';
+import { scoreDocuments } from '../../src/engine/score_documents.js';
 import { Device } from '../../src/tensor/device.js';
 import { disposeGradients } from '../../src/training/optimizer.js';
 import { openStudent, randomDocuments, runSteps, type Student } from '../training/student.js';
