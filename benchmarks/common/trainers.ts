@@ -33,7 +33,7 @@ export interface TrainingSetup {
 }
 
 /** This trainer with 32-bit AdamW. It changes the model, which it does not own. */
-export async function ourTrainer({ model }: LoadedModel, setup: TrainingSetup): Promise<TrainingContender> {
+export async function ourTrainer({ model, masters }: LoadedModel, setup: TrainingSetup): Promise<TrainingContender> {
   const { method, rank, dropout, learningRate, activationCheckpointing } = setup;
   const config = parseTrainConfig({
     model: 'given',
@@ -48,7 +48,7 @@ export async function ourTrainer({ model }: LoadedModel, setup: TrainingSetup): 
   if (method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
   const parameters: Parameters = method === 'lora' ? adapterTensors(model) : model.weights;
   for (const parameter of parameters.values()) parameter.requiresGrad = true;
-  const optimizer = new AdamW(parameters, { ...config, bits: 32 });
+  const optimizer = new AdamW(parameters, { ...config, bits: 32 }, masters);
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const schedule = createSchedule('constant', 1, 0);
   const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator: null });

@@ -1,6 +1,7 @@
 import { modelFamily } from '../../models/registry.js';
 import { UserError } from '../errors.js';
 import type { Device } from '../tensor/device.js';
+import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
@@ -12,12 +13,16 @@ export interface LoadedModel {
   tokenizer: Tokenizer | null;
   chatTemplate: ChatTemplate | null;
   files: ModelFiles;
+  /** With {@link LoadOptions.masters}: every weight as the file has it, f32, by name; the caller's to dispose. */
+  masters: ReadonlyMap<string, Tensor> | null;
 }
 
 export interface LoadOptions {
   device: Device;
   /** Of weights and activations; default f32 on the CPU. */
   dtype?: 'f32' | 'bf16';
+  /** Keep the f32 values that bf16 weights are rounded from, for an optimizer to start from. Default: false. */
+  masters?: boolean;
 }
 
 /**
@@ -28,11 +33,25 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
   const files = await resolveModel(name);
   try {
     const { shapes, build } = modelFamily(files.config).prepare(files.config);
-    const weights = await loadWeights(files, shapes, options.device, options.dtype ?? 'f32');
-    return { model: build(weights), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files };
+    const dtype = options.dtype ?? 'f32';
+    const masters =
+      options.masters && dtype === 'bf16' ? await loadWeights(files, shapes, options.device, 'f32') : null;
+    const weights = masters ? roundAll(masters) : await loadWeights(files, shapes, options.device, dtype);
+    return { model: build(weights), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
   } finally {
     files.weights.close();
   }
+}
+
+/** bf16 copies of f32 tensors. */
+function roundAll(masters: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const weights = new Map<string, Tensor>();
+  for (const [name, master] of masters) {
+    const weight = master.like('bf16');
+    launch('copy', [master, weight]);
+    weights.set(name, weight);
+  }
+  return weights;
 }
 
 async function loadWeights(

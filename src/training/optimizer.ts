@@ -34,10 +34,16 @@ export class AdamW {
   readonly #slots = new Map<string, Slot>();
   readonly #options: AdamWOptions;
 
-  /** Allocates master weights (where weights are bf16) and moments of zero. The parameters stay their owner's. */
-  constructor(parameters: Parameters, options: AdamWOptions) {
+  /**
+   * Allocates moments of zero. The parameters stay their owner's.
+   * @param masters of the bf16 parameters by name, f32, taken over: the values that these were rounded from. Where there is none
+   *   the master starts from the rounded weight; then an update of less than half a bf16 step does not show until several
+   *   add up to one.
+   */
+  constructor(parameters: Parameters, options: AdamWOptions, masters: Parameters | null = null) {
     this.#options = options;
-    for (const [name, weight] of parameters) this.#slots.set(name, createSlot(name, weight, options.bits));
+    for (const [name, weight] of parameters)
+      this.#slots.set(name, createSlot(name, weight, options.bits, masters?.get(name) ?? null));
   }
 
   /**
@@ -82,14 +88,15 @@ export class AdamW {
   }
 }
 
-function createSlot(name: string, weight: Tensor, bits: 32 | 8): Slot {
+function createSlot(name: string, weight: Tensor, bits: 32 | 8, exact: Tensor | null): Slot {
   const size = weight.size;
   const { device } = weight;
   const flat = weight.reshape([size]);
   let master = flat;
   if (weight.dtype !== 'f32') {
-    master = Tensor.empty(device, [size], 'f32');
-    launch('copy', [flat, master]);
+    master = exact?.reshape([size]) ?? Tensor.empty(device, [size], 'f32');
+    if (exact === null) launch('copy', [flat, master]);
+    else exact.dispose();
   }
   const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
   const blocks = Math.ceil(size / blockSize);

@@ -55,7 +55,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
   try {
     const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
-    const loaded = await loadModel(config.model, { device, dtype: config.dtype });
+    const loaded = await loadModel(config.model, { device, dtype: config.dtype, masters: config.method === 'full' });
     const { model } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
     if (config.adapter !== undefined) {
@@ -74,7 +74,11 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       parameter.requiresGrad = true;
       trainable += parameter.size;
     }
-    const optimizer = new AdamW(parameters, { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 });
+    const optimizer = new AdamW(
+      parameters,
+      { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 },
+      loaded.masters,
+    );
     if (checkpoint) {
       await restoreCheckpoint(checkpoint, optimizer.state());
       optimizer.restored();

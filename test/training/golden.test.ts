@@ -18,13 +18,14 @@ import { createDocument } from '../../src/training/dataset.js';
 import { adapterTensors } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients, type Parameters } from '../../src/training/optimizer.js';
-import type { TrainingDocument, Window } from '../../src/training/packing.js';
+import type { TrainingDocument } from '../../src/training/packing.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { train } from '../../src/training/train.js';
 import { Trainer } from '../../src/training/trainer.js';
 import { adapterFolder, expectClose, goldenArrays, goldenJson, goldenPath, modelFolder } from '../support/fixtures.js';
 import { packed } from '../support/packed.js';
 import { readSafetensors } from '../support/safetensors.js';
+import { windowOf } from './student.js';
 
 interface GoldenStep {
   loss: number;
@@ -179,20 +180,6 @@ function expectGradient(actual: Float32Array, expected: ArrayLike<number>, name:
     length += expected[index]! ** 2;
   }
   expect(Math.sqrt(difference / length), `relative error of the gradient of ${name}`).toBeLessThan(1e-5);
-}
-
-/** Each document a pack and a micro-batch of its own. */
-function windowOf(indices: readonly number[], documents: readonly TrainingDocument[]): Window {
-  const packs = indices.map((index) => {
-    const { tokens, trained } = documents[index]!;
-    return { documents: [index], tokens: tokens.length, trained };
-  });
-  const total = (key: 'tokens' | 'trained') => packs.reduce((sum, pack) => sum + pack[key], 0);
-  return {
-    microBatches: packs.map((pack) => ({ packs: [pack], tokens: pack.tokens })),
-    tokens: total('tokens'),
-    trained: total('trained'),
-  };
 }
 
 function expectStep(actual: GoldenStep, expected: GoldenStep): void {

@@ -6,7 +6,7 @@ import { createDocument } from '../../src/training/dataset.js';
 import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
-import type { TrainingDocument } from '../../src/training/packing.js';
+import type { TrainingDocument, Window } from '../../src/training/packing.js';
 import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
@@ -25,6 +25,20 @@ export function randomDocuments(count: number, vocabulary: number, seed = 1): Tr
     );
     return createDocument(`document ${index}`, tokens, labels);
   });
+}
+
+/** Each document a pack and a micro-batch of its own. */
+export function windowOf(indices: readonly number[], documents: readonly TrainingDocument[]): Window {
+  const packs = indices.map((index) => {
+    const { tokens, trained } = documents[index]!;
+    return { documents: [index], tokens: tokens.length, trained };
+  });
+  const total = (key: 'tokens' | 'trained') => packs.reduce((sum, pack) => sum + pack[key], 0);
+  return {
+    microBatches: packs.map((pack) => ({ packs: [pack], tokens: pack.tokens })),
+    tokens: total('tokens'),
+    trained: total('trained'),
+  };
 }
 
 export interface Student extends LoadedModel {

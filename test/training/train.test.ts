@@ -108,6 +108,18 @@ describe('train', () => {
     });
   });
 
+  it('starts bf16 training from the weights as the file has them', async () => {
+    const controller = new AbortController();
+    const onStep = () => controller.abort(new Error('stopped by the test'));
+    const changes = { method: 'full', dtype: 'bf16', maxSteps: 10, checkpointEvery: 1, keepLast: 9 } as const;
+    await expect(run('masters', changes, { signal: controller.signal, onStep })).rejects.toThrow('stopped by the test');
+    // The first update has rate 0, so the state after it is that of the start.
+    const first = join(folder, 'masters', 'checkpoints', 'step-00000001', 'state.safetensors');
+    const state = readSafetensors(first);
+    for (const [name, { data }] of readSafetensors(join(modelFolder('chat'), 'model.safetensors')))
+      expectClose(state.get(`${name}.master`)!.data, data, 0, name);
+  });
+
   it('writes a model that loads again and an adapter that fits its base', async () => {
     await run('reload-full', { method: 'full', maxSteps: 3 });
     await run('reload-lora', { maxSteps: 3 });
