@@ -9,6 +9,14 @@
 #include <string>
 #include <type_traits>
 
+// What kernels use on a GPU as well.
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#define CD_HOST_DEVICE __host__ __device__
+#else
+#define CD_HOST_DEVICE
+#endif
+
 namespace cd {
 
 enum class DType : uint8_t { F32, BF16, I32, U8 };
@@ -31,21 +39,24 @@ struct Error : std::runtime_error {
 struct BFloat16 {
   uint16_t bits;
 };
-inline float toFloat(BFloat16 value) {
+CD_HOST_DEVICE inline float toFloat(BFloat16 value) {
   const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;
   __builtin_memcpy(&result, &bits, 4);
   return result;
 }
-inline float toFloat(float value) { return value; }
-inline BFloat16 toBFloat16(float value) {
+CD_HOST_DEVICE inline float toFloat(float value) { return value; }
+CD_HOST_DEVICE inline BFloat16 toBFloat16(float value) {
+#if defined(__CUDA_ARCH__)
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};  // one instruction; its NaN has other bits
+#endif
   uint32_t bits;
   __builtin_memcpy(&bits, &value, 4);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40)};
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16)};
 }
 template <class T>
-T fromFloat(float value) {
+CD_HOST_DEVICE inline T fromFloat(float value) {
   if constexpr (std::is_same_v<T, BFloat16>) return toBFloat16(value);
   else return static_cast<T>(value);
 }

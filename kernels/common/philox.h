@@ -5,13 +5,7 @@
 // draw is word index % 4 of the block.
 #pragma once
 
-#include <cstdint>
-
-#if defined(__CUDACC__)
-#define CD_HOST_DEVICE __host__ __device__
-#else
-#define CD_HOST_DEVICE
-#endif
+#include "../../native/kernel.h"
 
 namespace cd {
 
