@@ -49,8 +49,10 @@ Napi::Value guarded(const Napi::CallbackInfo& info) {
 
 // --- the surface --------------------------------------------------------------------------------------------------
 
+// listOps(backend)
 Napi::Value listOps(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
+  const Backend& backend = findBackend(info[0].As<Napi::String>().Utf8Value());
   constexpr const char* kAccess[] = {"in", "out", "inout"};
   constexpr const char* kFolders[] = {
 #define X(name, folder) #folder,
@@ -73,7 +75,7 @@ Napi::Value listOps(const Napi::CallbackInfo& info) {
     for (const char* name : op->attributes) attributes[attributes.Length()] = name;
     entry["tensors"] = tensors;
     entry["attributes"] = attributes;
-    entry["implemented"] = cpuBackend().kernels[list.Length()] != nullptr;
+    entry["implemented"] = backend.kernels[list.Length()] != nullptr;
     list[list.Length()] = entry;
   }
   return list;
@@ -85,18 +87,21 @@ Napi::Value listInstructionSets(const Napi::CallbackInfo& info) {
   return list;
 }
 
-// openDevice(threads, memoryLimit, chaos, commandBuffer) → number
+// openDevice(backend, index, threads, memoryLimit, chaos, commandBuffer) → number
 Napi::Value openDevice(const Napi::CallbackInfo& info) {
   auto& devices = Environment::of(info.Env()).devices;
   auto open = std::make_unique<OpenDevice>();
-  const Napi::Float64Array buffer = info[3].As<Napi::Float64Array>();
+  const Napi::Float64Array buffer = info[5].As<Napi::Float64Array>();
   open->bufferReference = Napi::Persistent(buffer);
   open->buffer = buffer.Data();
   open->bufferLength = buffer.ElementLength();
-  const double limit = info[1].As<Napi::Number>().DoubleValue();
-  open->device = std::make_unique<Device>(DeviceOptions{info[0].As<Napi::Number>().Int32Value(),
-                                                        limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX,
-                                                        info[2].ToBoolean().Value()});
+  const double limit = info[3].As<Napi::Number>().DoubleValue();
+  DeviceOptions options{&findBackend(info[0].As<Napi::String>().Utf8Value())};
+  options.index = static_cast<int>(integer(info, 1));
+  options.threads = static_cast<int>(integer(info, 2));
+  options.memoryLimit = limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX;
+  options.chaos = info[4].ToBoolean().Value();
+  open->device = std::make_unique<Device>(options);
   devices.push_back(std::move(open));
   return Napi::Number::New(info.Env(), static_cast<double>(devices.size() - 1));
 }
@@ -118,6 +123,15 @@ Napi::Value describeDevice(const Napi::CallbackInfo& info) {
   result["reservedBytes"] = static_cast<double>(memory.reservedBytes);
   result["threads"] = open.device->threads();
   result["instructionSet"] = open.device->backend().name;
+  result["accelerator"] = info.Env().Null();
+  if (const Accelerator* accelerator = open.device->accelerator()) {
+    const DeviceMemory hardware = accelerator->memory();
+    Napi::Object object = Napi::Object::New(info.Env());
+    object["description"] = accelerator->description();
+    object["freeBytes"] = static_cast<double>(hardware.free);
+    object["totalBytes"] = static_cast<double>(hardware.total);
+    result["accelerator"] = object;
+  }
   return result;
 }
 
@@ -163,11 +177,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   const Napi::Uint8Array source = info[3].As<Napi::Uint8Array>();
   const int64_t bytes = static_cast<int64_t>(source.ByteLength());
   checkRange(*storage, offset, bytes);
-  auto staged = std::make_shared<std::vector<uint8_t>>(source.Data(), source.Data() + bytes);
-  open.device->enqueueJob(
-      storage,
-      [staged, offset, bytes](void* address) { std::memcpy(static_cast<char*>(address) + offset, staged->data(), bytes); },
-      nullptr);
+  open.device->write(storage, offset, std::vector<uint8_t>(source.Data(), source.Data() + bytes));
   return info.Env().Undefined();
 }
 
@@ -192,13 +202,10 @@ Napi::Value measureRate(const Napi::CallbackInfo& info) {
   if (rate < 0 || rate > static_cast<int64_t>(Rate::Read))
     throw Error("Expected 'rate' to be 0 to 3 but received " + std::to_string(rate));
   checkRange(*storage, 0, sizeof(double));
-  open.device->enqueueJob(
-      storage,
-      [rate, threads = open.device->threads()](void* address) {
-        const double measured = cd::measureRate(static_cast<Rate>(rate), threads);
-        std::memcpy(address, &measured, sizeof measured);
-      },
-      nullptr);
+  open.device->upload(storage, 0, sizeof(double), [rate, device = open.device.get()](void* target) {
+    const double measured = device->measureRate(static_cast<int>(rate));
+    std::memcpy(target, &measured, sizeof measured);
+  });
   return info.Env().Undefined();
 }
 
@@ -253,13 +260,10 @@ Napi::Value readWeights(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 3));
   const DType dtype = static_cast<DType>(integer(info, 5));
   if (entry < 0 || entry >= static_cast<int64_t>(file->entries().size())) throw Error("Expected an entry of " + file->path());
-  checkRange(*storage, offset, file->entries()[entry].elements() * dtypeSize(dtype));
-  open.device->enqueueJob(
-      storage,
-      [file, entry, dtype, offset, heads](void* address) {
-        file->read(entry, dtype, static_cast<char*>(address) + offset, heads);
-      },
-      nullptr);
+  const int64_t bytes = file->entries()[entry].elements() * dtypeSize(dtype);
+  checkRange(*storage, offset, bytes);
+  open.device->upload(storage, offset, bytes,
+                      [file, entry, dtype, heads](void* target) { file->read(entry, dtype, target, heads); });
   return info.Env().Undefined();
 }
 

@@ -1,4 +1,4 @@
-// Finds and loads the back-end plug-in that fits this machine's CPU.
+// Finds and loads back-end plug-ins: shared libraries that lie beside the addon.
 #pragma once
 
 #include <string>
@@ -11,8 +11,9 @@ namespace cd {
 // The instruction sets this machine can run, best first.
 std::vector<std::string> instructionSets();
 
-// The CPU back end for the best instruction set that is built, or the one that COMPRESS_DISTILL_ISA names. Loaded once a
+// "cpu": the best instruction set that is built, or the one that COMPRESS_DISTILL_ISA names. "cuda": the plug-in for NVIDIA GPUs,
+// asked for only where there is a driver. "cuda-emulated": the same kernels on the host, for tests. Each is loaded once a
 // process. Throws Error with the remedy when there is none.
-const Backend& cpuBackend();
+const Backend& findBackend(const std::string& name);
 
 }  // namespace cd

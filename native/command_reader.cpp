@@ -73,7 +73,8 @@ std::unique_ptr<Command> readCommand(Device& device, const double* buffer, size_
   command->op = &op;
   command->number = static_cast<int>(number);
   command->kernel = device.backend().kernels[number];
-  if (!command->kernel) throw Error(std::string(op.name) + ": the back end " + device.backend().name + " has no such kernel");
+  if (!command->kernel)
+    throw Error(std::string(op.name) + ": the back end " + device.backend().name + " has no such kernel; use --device cpu");
   command->tensorCount = static_cast<int>(tensors);
   for (int index = 0; index < tensors; ++index) readTensor(reader, device, *command, index);
   for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();

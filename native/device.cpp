@@ -1,27 +1,14 @@
 #include "device.h"
 
-#include <cstdlib>
 #include <cstring>
 
-#include "ops.h"
+#include "peak.h"
 
 namespace cd {
 
 namespace {
-// On cpu-chaos an address is handed around in this disguise, so that whoever reads it outside the stream crashes at once.
+// On a chaos device an address is handed around in this disguise, so that whoever reads it outside the stream crashes at once.
 constexpr uintptr_t kDisguise = 0x5aull << 56;
-
-std::string describe(const Command& command, const char* what) {
-  std::string text = std::string(command.op->name) + "(";
-  for (int index = 0; index < command.tensorCount; ++index) {
-    const Tensor& tensor = command.tensors[index];
-    if (!tensor.present) continue;
-    text += (text.back() == '(' ? "" : ", ") + std::string((command.op->tensors.begin() + index)->name) + " " +
-            dtypeName(tensor.dtype) + shapeText(tensor);
-  }
-  text += "): " + std::string(what);
-  return command.trace.empty() ? text : text + "\nenqueued " + command.trace;
-}
 }  // namespace
 
 void Command::clear() {
@@ -33,14 +20,19 @@ void Command::clear() {
   target.reset();
   job = nullptr;
   done = nullptr;
+  poison.reset();
+  fence = 0;
 }
 
 Device::Device(const DeviceOptions& options)
-    : backend_(cpuBackend()),
+    : backend_(*options.backend),
+      accelerator_(backend_.open ? backend_.open(options.index) : nullptr),
       parallel_(options.threads),
-      allocator_(options.memoryLimit, [this] { wait(); }),
+      scratch_(accelerator_.get()),
+      allocator_(accelerator_.get(), options.memoryLimit, [this] { wait(); }),
       costs_(backend_.kernelCount),
       chaos_(options.chaos),
+      failures_(accelerator_.get()),
       thread_([this] { loop(); }) {}
 
 Device::~Device() {
@@ -97,7 +89,13 @@ void* Device::resolve(void* address) const {
 void Device::chaosFill(const std::shared_ptr<Storage>& storage) {
   void* address = storage->block;
   const int64_t bytes = storage->blockBytes;
-  enqueueJob(nullptr, [address, bytes](void*) { std::memset(address, 0xff, bytes); }, nullptr);
+  enqueueJob(
+      nullptr,
+      [this, address, bytes](void*) {
+        if (accelerator_) accelerator_->fill(address, 0xff, bytes);
+        else std::memset(address, 0xff, bytes);
+      },
+      nullptr);
 }
 
 std::unique_ptr<Command> Device::command() {
@@ -109,13 +107,14 @@ std::unique_ptr<Command> Device::command() {
 }
 
 void Device::enqueue(std::unique_ptr<Command> command) {
-  bool idle;
+  bool asleep;
   {
     std::lock_guard lock(mutex_);
     queue_.push_back(std::move(command));
-    idle = enqueued_.fetch_add(1, std::memory_order_release) == completed_.load(std::memory_order_acquire);
+    enqueued_.fetch_add(1, std::memory_order_release);
+    asleep = asleep_;
   }
-  if (idle) wake_.notify_one();
+  if (asleep) wake_.notify_one();
 }
 
 void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job,
@@ -125,6 +124,50 @@ void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void
   command->job = std::move(job);
   command->done = std::move(done);
   enqueue(std::move(command));
+}
+
+void Device::write(std::shared_ptr<Storage> storage, int64_t offset, std::vector<uint8_t> data) {
+  auto staged = std::make_shared<const std::vector<uint8_t>>(std::move(data));  // a job can be copied, so its data is shared
+  enqueueJob(
+      std::move(storage),
+      [this, staged, offset](void* address) {
+        void* const target = static_cast<char*>(address) + offset;
+        const int64_t bytes = static_cast<int64_t>(staged->size());
+        if (accelerator_) accelerator_->copyIn(target, staged->data(), bytes);
+        else std::memcpy(target, staged->data(), bytes);
+      },
+      nullptr);
+}
+
+void Device::upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, std::function<void(void*)> produce) {
+  enqueueJob(
+      std::move(storage),
+      [this, offset, bytes, produce = std::move(produce)](void* address) {
+        void* const target = static_cast<char*>(address) + offset;
+        if (!accelerator_) return produce(target);
+        const std::unique_ptr<char[]> staged(new char[bytes]);
+        produce(staged.get());
+        accelerator_->copyIn(target, staged.get(), bytes);
+      },
+      nullptr);
+}
+
+void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, void* target,
+                  std::function<void(const Poison&)> done) {
+  enqueueJob(
+      std::move(storage),
+      [this, offset, bytes, target](void* address) {
+        const void* const source = static_cast<const char*>(address) + offset;
+        if (accelerator_) accelerator_->copyOut(target, source, bytes);
+        else std::memcpy(target, source, bytes);
+      },
+      std::move(done));
+}
+
+void Device::fence(std::function<void(const Poison&)> done) { enqueueJob(nullptr, nullptr, std::move(done)); }
+
+double Device::measureRate(int rate) {
+  return accelerator_ ? accelerator_->measureRate(rate) : cd::measureRate(static_cast<Rate>(rate), threads());
 }
 
 void Device::wait() {
@@ -137,84 +180,6 @@ int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
   collectives_.push_back(communicator.get());
   communicators_.push_back(std::move(communicator));
   return static_cast<int>(collectives_.size()) - 1;
-}
-
-void Device::loop() {
-  std::vector<std::unique_ptr<Command>> batch;
-  for (;;) {
-    spinUntilNot([&] { return enqueued_.load(std::memory_order_acquire) == completed_.load(std::memory_order_relaxed); });
-    {
-      std::unique_lock lock(mutex_);
-      for (auto& command : batch)
-        if (recycled_.size() < 4096) recycled_.push_back(std::move(command));
-      batch.clear();
-      if (queue_.empty()) idle_.notify_all();
-      wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
-      if (stopping_) return;
-      batch.swap(queue_);
-    }
-    for (auto& command : batch) {
-      run(*command);
-      command->clear();
-      completed_.fetch_add(1, std::memory_order_release);
-    }
-  }
-}
-
-void Device::run(Command& command) {
-  if (chaos_) {
-    chaosState_ = chaosState_ * 6364136223846793005ull + 1442695040888963407ull;
-    if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
-  }
-  if (command.op) return runKernel(command);
-  Poison poison = command.target ? command.target->poison : nullptr;
-  try {
-    if (!poison && command.job) command.job(command.target ? resolve(command.target->address) : nullptr);
-  } catch (const std::exception& error) {
-    poison = std::make_shared<std::string>(error.what());
-    if (command.target) command.target->poison = poison;
-  }
-  if (command.done) command.done(poison);
-}
-
-void Device::runKernel(Command& command) {
-  const TensorParameter* parameters = command.op->tensors.begin();
-  Poison poison;
-  for (int index = 0; index < command.tensorCount && !poison; ++index) {
-    if (command.storages[index] && parameters[index].access != Access::Out) poison = command.storages[index]->poison;
-    command.tensors[index].data =
-        command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
-  }
-  if (!poison) {
-    try {
-      const auto start = std::chrono::steady_clock::now();
-      command.kernel(Call{command.op, command.tensors, command.attributes, &parallel_, &scratch_, collectives_.data()});
-      costs_[command.number].calls.fetch_add(1, std::memory_order_relaxed);
-      costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
-      return;
-    } catch (const std::exception& error) {
-      poison = std::make_shared<std::string>(describe(command, error.what()));
-    }
-  }
-  // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
-  if (command.op == &ops::all_reduce) communicators_[static_cast<size_t>(command.attributes[0])]->abort();
-  for (int index = 0; index < command.tensorCount; ++index)
-    if (command.storages[index] && parameters[index].access != Access::In) command.storages[index]->poison = poison;
-}
-
-Device::StreamScratch::~StreamScratch() { std::free(memory_); }
-
-void* Device::StreamScratch::reserve(int64_t bytes) {
-  if (bytes > bytes_) {
-    std::free(memory_);
-    bytes_ = (bytes + bytes / 4 + 4095) / 4096 * 4096;
-    memory_ = std::aligned_alloc(64, bytes_);
-    if (!memory_) {
-      bytes_ = 0;
-      throw Error("the system has no " + std::to_string(bytes >> 20) + " MiB of scratch memory left");
-    }
-  }
-  return memory_;
 }
 
 }  // namespace cd

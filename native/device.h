@@ -1,9 +1,15 @@
-// A CPU device: an asynchronous stream on a thread of its own, with memory and an error that follows the data.
+// A device: an asynchronous stream on a thread of its own, with memory and an error that follows the data.
+//
+// On the CPU the thread runs a command at once and retires it. On an accelerator it launches it, and retires it when a fence
+// behind it has passed: only then is it known whether the command failed, so that is when errors are handed on, in the
+// order of the commands, and when promises settle.
 //
 // All methods are called on the JavaScript thread that opened the device, except what the stream's thread does itself.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -12,6 +18,7 @@
 
 #include "backend.h"
 #include "communicator.h"
+#include "failure_log.h"
 #include "storage.h"
 #include "thread_pool.h"
 
@@ -20,7 +27,7 @@ namespace cd {
 constexpr int kMaxTensors = 16;
 constexpr int kMaxAttributes = 16;
 
-// One queued operation: either a kernel or a host job (a copy, a file read, a fence).
+// One queued operation: either a kernel or a job of the stream's thread (a copy, a file read, a fence).
 struct Command {
   const Op* op = nullptr;
   int number = 0;  // of the operation
@@ -35,6 +42,9 @@ struct Command {
   std::function<void(void* address)> job;
   std::function<void(const Poison& poison)> done;  // of a job: told how it went
 
+  Poison poison;       // why it did not run
+  uint64_t fence = 0;  // on an accelerator: the fence behind it, 0: none
+
   void clear();
 };
 
@@ -45,6 +55,8 @@ struct OpCost {
 };
 
 struct DeviceOptions {
+  const Backend* backend;
+  int index = 0;  // of the accelerator
   int threads = 1;
   int64_t memoryLimit = INT64_MAX;
   bool chaos = false;  // random delays, NaN-filled memory, opaque addresses, failures on demand
@@ -56,6 +68,7 @@ class Device {
   ~Device();  // drops what is queued, stops the thread
 
   const Backend& backend() const { return backend_; }
+  const Accelerator* accelerator() const { return accelerator_.get(); }  // null: the CPU
   int threads() const { return parallel_.workers(); }
   Allocator& allocator() { return allocator_; }
   const std::vector<OpCost>& costs() const { return costs_; }  // in the order of allOps()
@@ -69,9 +82,14 @@ class Device {
   std::unique_ptr<Command> command();
   void enqueue(std::unique_ptr<Command> command);
 
-  // Runs job(address of `target`, or null) in stream order, then done(null, or why it did not run).
-  void enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done);
-  void wait();  // blocks until the stream is idle
+  // In stream order. `produce` fills `bytes` of host memory on the stream's thread; `done` is told null, or why not.
+  void write(std::shared_ptr<Storage> storage, int64_t offset, std::vector<uint8_t> data);
+  void upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, std::function<void(void*)> produce);
+  void read(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, void* target,
+            std::function<void(const Poison&)> done);
+  void fence(std::function<void(const Poison&)> done);
+  double measureRate(int rate);  // called from `produce`
+  void wait();                   // blocks until the stream is idle
 
   int addCommunicator(std::unique_ptr<Communicator> communicator);
   void stop();  // no command runs after this
@@ -79,21 +97,38 @@ class Device {
  private:
   class StreamScratch : public Scratch {
    public:
-    ~StreamScratch() override;
+    explicit StreamScratch(Accelerator* accelerator) : accelerator_(accelerator) {}
+    ~StreamScratch() override { release(); }
     void* reserve(int64_t bytes) override;
 
    private:
+    void release();
+
+    Accelerator* accelerator_;
     void* memory_ = nullptr;
     int64_t bytes_ = 0;
   };
 
+  void enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done);
   void loop();
-  void run(Command& command);
-  void runKernel(Command& command);
+  bool awaitCommands(std::vector<std::unique_ptr<Command>>& batch);
+  bool nothingNew() const;
+  void launch(Command& command);
+  void launchKernel(Command& command);
+  void retire(Command& command, const Failure* failure);
+  void retireKernel(Command& command, const Failure* failure);
   void* resolve(void* address) const;
   void chaosFill(const std::shared_ptr<Storage>& storage);
 
+  // On an accelerator
+  void launchAhead(std::unique_ptr<Command> command);
+  void putFence();
+  bool retirePassed();
+  void retireLaunched(size_t count);
+  void lose(const std::string& reason);
+
   const Backend& backend_;
+  const std::unique_ptr<Accelerator> accelerator_;
   PoolParallel parallel_;
   StreamScratch scratch_;
   Allocator allocator_;
@@ -109,9 +144,16 @@ class Device {
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::vector<std::unique_ptr<Command>> queue_, recycled_;
-  std::atomic<int64_t> enqueued_{0};
-  std::atomic<int64_t> completed_{0};
-  bool stopping_ = false;
+  std::atomic<int64_t> enqueued_{0}, launchedCount_{0}, completed_{0};
+  bool asleep_ = false, stopping_ = false;
+
+  // Of the stream's thread, on an accelerator: what was launched and is not retired, and where it reports failures.
+  std::deque<std::unique_ptr<Command>> launched_;
+  std::vector<std::unique_ptr<Command>> retired_;
+  int sinceFence_ = 0;
+  FailureLog failures_;
+  Poison lost_;
+
   std::thread thread_;
 };
 

@@ -1,7 +1,5 @@
 #include "environment.h"
 
-#include <cstring>
-
 namespace cd {
 
 Environment::Environment(Napi::Env env) {
@@ -50,19 +48,19 @@ Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_
                                    int64_t bytes) {
   auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
   const Napi::Promise promise = pending->deferred.Promise();
-  std::function<void(void*)> job;
+  void* target = nullptr;
   if (source) {
     const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
     pending->buffer = Napi::Persistent(buffer);
-    job = [target = static_cast<char*>(pending->buffer.Value().Data()), offset, bytes](void* address) {
-      std::memcpy(target, static_cast<char*>(address) + offset, bytes);
-    };
+    target = pending->buffer.Value().Data();
   }
   if (outstanding_++ == 0) napi_ref_threadsafe_function(env, signal_);
-  open.device->enqueueJob(std::move(source), std::move(job), [this, pending](const Poison& poison) {
+  auto done = [this, pending](const Poison& poison) {
     pending->poison = poison;
     settled(pending);
-  });
+  };
+  if (source) open.device->read(std::move(source), offset, bytes, target, std::move(done));
+  else open.device->fence(std::move(done));
   return promise;
 }
 

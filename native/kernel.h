@@ -127,7 +127,16 @@ struct TensorParameter {
 };
 
 struct Call;
+class Accelerator;
 class Collective;
+
+// Bad data that a kernel of an accelerator found (on the CPU a kernel throws). It lies in the device's memory, one for each
+// command: the first thread that changes `claimed` from 0 to 1 writes the rest and counts the failure (Call::failureCount).
+struct Failure {
+  int32_t claimed;
+  int32_t code;  // the operation's own numbering
+  int64_t values[4];
+};
 
 // The contract of an operation, independent of any back end. The prose is in the header of its folder in kernels/.
 struct Op {
@@ -135,6 +144,8 @@ struct Op {
   std::initializer_list<TensorParameter> tensors;
   std::initializer_list<const char*> attributes;
   void (*check)(const Call&);  // throws Error, naming the argument; runs while enqueueing, so it reads no data
+  // What a failure means, in the words that the CPU kernel throws; null where no kernel reports any.
+  std::string (*explain)(const Call&, const Failure&) = nullptr;
 };
 
 struct Call {
@@ -144,6 +155,10 @@ struct Call {
   Parallel* parallel = nullptr;  // null while checking
   Scratch* scratchMemory = nullptr;
   Collective* const* collectives = nullptr;  // the device's communicators, by number
+  // Of an accelerator; null on the CPU. `scratch` gives its memory, and `parallel` is the host's all the same.
+  void* stream = nullptr;
+  Failure* failure = nullptr;
+  int32_t* failureCount = nullptr;
 
   const Tensor& operator[](int index) const { return tensors[index]; }
   double attribute(int index) const { return attributes[index]; }
@@ -208,6 +223,8 @@ struct Backend {
   const char* name;       // "avx2", "avx512", "avx512bf16", "cuda", …
   const Kernel* kernels;  // in the order of kernels/ops.def; null where the back end has none
   int kernelCount;
+  // Opens accelerator number `index`; throws Error with the remedy. Null: the kernels work in the host's memory.
+  Accelerator* (*open)(int index) = nullptr;
 };
 
 }  // namespace cd

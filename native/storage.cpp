@@ -42,18 +42,28 @@ std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
 }
 
 void* Allocator::reserve(int64_t size) {
-  void* address = statistics_.reservedBytes + size > limit_ ? nullptr : std::aligned_alloc(256, size);
+  void* address = statistics_.reservedBytes + size > limit_ ? nullptr : take(size);
   if (!address) {
     synchronise_();
     trim();
-    address = std::aligned_alloc(256, size);
+    address = take(size);
   }
-  if (!address)
-    throw Error("Device memory: the system has no " + mebibytes(size) + " left (" + mebibytes(statistics_.liveBytes) +
+  if (!address) {
+    std::string where = "the system has no " + mebibytes(size) + " left (";
+    if (accelerator_) {
+      const DeviceMemory memory = accelerator_->memory();
+      where = "Expected room for " + mebibytes(size) + " but " + mebibytes(memory.free) + " of " + mebibytes(memory.total) +
+              " are free (";
+    }
+    throw Error("Device memory: " + where + std::to_string(statistics_.liveTensors) + " tensors of " +
+                mebibytes(statistics_.liveBytes) +
                 " are in use); use shorter sequences, smaller batches or activation checkpointing");
+  }
   statistics_.reservedBytes += size;
   return address;
 }
+
+void* Allocator::take(int64_t size) { return accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(256, size); }
 
 void Allocator::release(const std::shared_ptr<Storage>& storage) {
   free_.emplace(storage->blockBytes, storage->block);
@@ -63,7 +73,8 @@ void Allocator::release(const std::shared_ptr<Storage>& storage) {
 
 void Allocator::trim() {
   for (const auto& [size, address] : free_) {
-    std::free(address);
+    if (accelerator_) accelerator_->free(address);
+    else std::free(address);
     statistics_.reservedBytes -= size;
   }
   free_.clear();

@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "kernel.h"
+#include "accelerator.h"
 
 namespace cd {
 
@@ -36,8 +36,10 @@ struct MemoryStatistics {
 
 class Allocator {
  public:
-  // limit: bytes that may be live at once. synchronise: waits until the stream is idle, so that cached blocks can go.
-  Allocator(int64_t limit, std::function<void()> synchronise) : limit_(limit), synchronise_(std::move(synchronise)) {}
+  // accelerator: whose memory it is; null: the host's. limit: bytes that may be live at once. synchronise: waits until the
+  // stream is idle, so that cached blocks can go.
+  Allocator(Accelerator* accelerator, int64_t limit, std::function<void()> synchronise)
+      : accelerator_(accelerator), limit_(limit), synchronise_(std::move(synchronise)) {}
   ~Allocator() { trim(); }
 
   std::shared_ptr<Storage> allocate(int64_t bytes);  // throws Error with what is missing and the remedy
@@ -48,7 +50,9 @@ class Allocator {
 
  private:
   void* reserve(int64_t size);
+  void* take(int64_t size);
 
+  Accelerator* accelerator_;
   int64_t limit_;
   std::function<void()> synchronise_;
   std::multimap<int64_t, void*> free_;

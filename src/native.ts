@@ -44,7 +44,7 @@ export interface OpContract {
   folder: string;
   tensors: { name: string; access: 'in' | 'out' | 'inout'; optional: boolean }[];
   attributes: string[];
-  /** Whether the back end in use has a kernel for it. */
+  /** Whether the back end has a kernel for it. */
   implemented: boolean;
 }
 
@@ -64,13 +64,26 @@ export interface DeviceStatistics {
   /** Bytes taken from the system, cached blocks included. */
   reservedBytes: number;
   threads: number;
+  /** The back end in use: an instruction set of the CPU, or `cuda`. */
   instructionSet: string;
+  /** What the hardware is and has; null for the CPU. */
+  accelerator: { description: string; freeBytes: number; totalBytes: number } | null;
 }
 
+export type BackendName = 'cpu' | 'cuda' | 'cuda-emulated';
+
 export interface Native {
-  listOps(): OpContract[];
+  /** @throws when the back end is not available, with the remedy. */
+  listOps(backend: BackendName): OpContract[];
   listInstructionSets(): string[];
-  openDevice(threads: number, memoryLimit: number, chaos: boolean, commandBuffer: Float64Array): number;
+  openDevice(
+    backend: BackendName,
+    index: number,
+    threads: number,
+    memoryLimit: number,
+    chaos: boolean,
+    commandBuffer: Float64Array,
+  ): number;
   closeDevice(device: number): void;
   describeDevice(device: number): DeviceStatistics;
   /** Per operation, in the order of {@link listOps}: calls and nanoseconds on the stream since the device was opened. */

@@ -71,7 +71,7 @@ export class OpRunner {
 
 /** Every input once, every output once, what is both twice. */
 function leastTraffic({ op }: OpBench, { tensors }: Work): number {
-  const contract = native.listOps().find(({ name }) => name === op) as OpContract;
+  const contract = native.listOps('cpu').find(({ name }) => name === op) as OpContract;
   return contract.tensors.reduce((bytes, { access }, index) => {
     const tensor = tensors[index];
     return bytes + (tensor ? bytesOf(tensor) * (access === 'inout' ? 2 : 1) : 0);

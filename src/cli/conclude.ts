@@ -9,16 +9,14 @@ export interface Work {
   total: number;
   tokens: number;
   seconds: number;
-  /** Rows that failed, and the first of them. */
-  failed: number;
-  firstFailure: { id: string | number; error: string } | null;
+  failures: readonly { id: string | number; error: string }[];
 }
 
 /**
  * Gives the file its name, or keeps what is there for the next run.
  * @throws UserError when rows failed; where every row did, nothing is written.
  */
-export function conclude(output: RowOutput, { total, tokens, seconds, failed, firstFailure: first }: Work): void {
+export function conclude(output: RowOutput, { total, tokens, seconds, failures }: Work): void {
   if (output.rows < total) {
     output.stop();
     const where = output.rows > 0 ? ` in ${output.partialPath}` : '';
@@ -26,7 +24,8 @@ export function conclude(output: RowOutput, { total, tokens, seconds, failed, fi
     process.exitCode = interruptedExitCode;
     return;
   }
-  if (first && failed === total) {
+  const first = failures[0];
+  if (first && failures.length === total) {
     output.discard();
     throw new UserError(
       `row '${first.id}': ${first.error}${total > 1 ? ` (and all ${total} rows failed)` : ''}; nothing is written`,
@@ -36,5 +35,7 @@ export function conclude(output: RowOutput, { total, tokens, seconds, failed, fi
   const rate = seconds > 0 ? `, ${(tokens / seconds).toFixed(1)} tokens/s` : '';
   console.error(`${total} rows in ${output.path}: ${tokens} tokens in ${formatDuration(seconds)}${rate}`);
   if (first)
-    throw new UserError(`${failed} of ${total} rows failed and say why; the first is '${first.id}': ${first.error}`);
+    throw new UserError(
+      `${failures.length} of ${total} rows failed and say why; the first is '${first.id}': ${first.error}`,
+    );
 }

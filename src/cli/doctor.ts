@@ -72,7 +72,7 @@ async function addon(): Promise<Finding[]> {
   const rebuild = 'rebuild it: rm -rf build && npm run build';
   const url = new URL('../native.js', import.meta.url).href;
   const script = `const { native } = await import(${JSON.stringify(url)});
-    console.log(JSON.stringify({ sets: native.listInstructionSets(), ops: native.listOps() }));`;
+    console.log(JSON.stringify({ sets: native.listInstructionSets(), ops: native.listOps('cpu') }));`;
   try {
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script]);
     const { sets, ops } = JSON.parse(stdout) as { sets: string[]; ops: { name: string; implemented: boolean }[] };

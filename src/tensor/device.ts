@@ -21,7 +21,8 @@ export class Device {
   #open = true;
 
   /**
-   * @param name `cpu`, or `cpu-chaos`: the test device with random delays, NaN-filled memory and opaque addresses.
+   * @param name `cpu`, or `cuda:N`: the GPU of that number (`cuda` is `cuda:0`). For tests also `cpu-chaos`, with random
+   *   delays, NaN-filled memory and opaque addresses, and `cuda-emulated`: the CUDA kernels on the host, with the same chaos.
    * @throws when the device is unknown or not available, with the remedy.
    */
   static open(name: string, options: DeviceOptions = {}): Device {
@@ -29,18 +30,17 @@ export class Device {
   }
 
   private constructor(name: string, options: DeviceOptions) {
-    if (/^cuda(:\d+)?$/.test(name))
-      throw new Error(
-        `Device '${name}' is not available: this build has no CUDA back end; use --device cpu, or see \`compress-distill doctor\``,
-      );
-    if (name !== 'cpu' && name !== 'cpu-chaos')
-      throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
+    const [, kind, number] = /^(cpu|cpu-chaos|cuda-emulated|cuda(?::(\d{1,3}))?)$/.exec(name) ?? [];
+    if (kind === undefined) throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
+    const backend = kind.startsWith('cpu') ? 'cpu' : kind === 'cuda-emulated' ? kind : 'cuda';
     const threads = options.threads ?? availableParallelism();
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
       throw new Error(`Expected 'threads' to be a whole number from 1 to 1024 but received ${threads}`);
     this.name = name;
     this.commandBuffer = new Float64Array(256);
-    this.id = native.openDevice(threads, options.memoryLimit ?? Infinity, name === 'cpu-chaos', this.commandBuffer);
+    const chaos = kind === 'cpu-chaos' || kind === 'cuda-emulated';
+    const limit = options.memoryLimit ?? Infinity;
+    this.id = native.openDevice(backend, Number(number ?? 0), threads, limit, chaos, this.commandBuffer);
   }
 
   /** Resolves when everything enqueued so far has run. Errors stay with the tensors they poisoned. */
@@ -52,11 +52,13 @@ export class Device {
     return native.describeDevice(this.id);
   }
 
-  /** What each operation has cost on the stream so far, the costliest first. */
+  /**
+   * What each operation has cost the stream's thread so far, the costliest first: on the CPU its work, on a GPU its launch.
+   */
   profile(): { op: OpName; calls: number; seconds: number }[] {
     const costs = native.profile(this.id);
     return native
-      .listOps()
+      .listOps('cpu')
       .map(({ name }, index) => ({ op: name, calls: costs[2 * index]!, seconds: costs[2 * index + 1]! * 1e-9 }))
       .filter(({ calls }) => calls > 0)
       .sort((a, b) => b.seconds - a.seconds);

@@ -10,7 +10,7 @@ interface Launchable {
 
 const operations = new Map<OpName, Launchable>(
   native
-    .listOps()
+    .listOps('cpu')
     .map((op, number) => [op.name, { number, writes: op.tensors.map((tensor) => tensor.access !== 'in') }]),
 );
 

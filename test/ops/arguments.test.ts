@@ -29,7 +29,7 @@ async function messageOf(op: string, tensors: OpCase['tensors'], attributes: OpC
 
 const names = (op: string) =>
   native
-    .listOps()
+    .listOps('cpu')
     .find(({ name }) => name === op)!
     .tensors.map(({ name }) => name);
 
@@ -40,7 +40,7 @@ for (const cases of casesOf.values()) {
     });
 
     const good = cases.cases.find(({ kind }) => kind === (cases.scalar ? 'one' : 'odd'))!;
-    for (const { name, optional } of native.listOps().find((contract) => contract.name === cases.op)!.tensors) {
+    for (const { name, optional } of native.listOps('cpu').find((contract) => contract.name === cases.op)!.tensors) {
       const spec = good.tensors[name];
       if (!spec) continue;
 

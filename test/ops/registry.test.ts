@@ -9,7 +9,7 @@ import { gradientDifferences, suitable } from './harness/gradient.js';
 import { casesOf } from './harness/registry.js';
 import type { OpCase } from './harness/types.js';
 
-const contracts = native.listOps();
+const contracts = native.listOps('cpu');
 const sizes = (one: OpCase): number[] => Object.values(one.tensors).map((spec) => elements(spec.shape));
 
 it('lists operations', () => {

@@ -7,7 +7,9 @@ import { Tensor } from '../../../src/tensor/tensor.js';
 import { elements } from './data.js';
 import type { OpCase, TensorSpec } from './types.js';
 
-export const contracts = new Map<string, OpContract>(native.listOps().map((contract) => [contract.name, contract]));
+export const contracts = new Map<string, OpContract>(
+  native.listOps('cpu').map((contract) => [contract.name, contract]),
+);
 
 /** What fills memory that nobody must read: two runs with different fillings tell who did. */
 export interface Poison {

@@ -8,7 +8,7 @@ import type { OpCases } from './types.js';
 const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'cases');
 
 export const casesOf = new Map<string, OpCases>();
-for (const { name } of native.listOps()) {
+for (const { name } of native.listOps('cpu')) {
   const path = join(folder, `${name}.ts`);
   if (!existsSync(path)) continue;
   const module = (await import(path)) as { cases: OpCases };

@@ -1,0 +1,252 @@
+// What a device's own thread does: runs or launches commands, retires them, hands errors on.
+#include <sys/prctl.h>
+
+#include <cstdlib>
+
+#include "device.h"
+#include "ops.h"
+
+namespace cd {
+
+namespace {
+constexpr int kFenceEvery = 256;  // commands: often enough that retiring keeps step, rarely enough to cost nothing
+constexpr auto kPollEvery = std::chrono::microseconds(20);
+
+std::string describe(const Command& command, const char* what) {
+  std::string text = std::string(command.op->name) + "(";
+  for (int index = 0; index < command.tensorCount; ++index) {
+    const Tensor& tensor = command.tensors[index];
+    if (!tensor.present) continue;
+    text += (text.back() == '(' ? "" : ", ") + std::string((command.op->tensors.begin() + index)->name) + " " +
+            dtypeName(tensor.dtype) + shapeText(tensor);
+  }
+  text += "): " + std::string(what);
+  return command.trace.empty() ? text : text + "\nenqueued " + command.trace;
+}
+
+Poison poisonOf(std::string text) { return std::make_shared<const std::string>(std::move(text)); }
+}  // namespace
+
+bool Device::nothingNew() const {
+  return enqueued_.load(std::memory_order_acquire) == launchedCount_.load(std::memory_order_relaxed);
+}
+
+void Device::loop() {
+  if (accelerator_) {
+    prctl(PR_SET_TIMERSLACK, 1000);  // of this thread: it wakes from its short sleeps on time
+    try {
+      accelerator_->attach();
+      failures_.open();
+    } catch (const std::exception& error) {
+      lose(error.what());
+    }
+  }
+  std::vector<std::unique_ptr<Command>> batch;
+  while (awaitCommands(batch))
+    for (auto& command : batch) {
+      if (accelerator_) {
+        launchAhead(std::move(command));
+        continue;
+      }
+      launch(*command);
+      launchedCount_.fetch_add(1, std::memory_order_relaxed);
+      retire(*command, nullptr);
+      command->clear();
+      completed_.fetch_add(1, std::memory_order_release);
+    }
+}
+
+// Swaps the batch that has run for the next one, or for none when launched commands should be looked at. False: stop.
+bool Device::awaitCommands(std::vector<std::unique_ptr<Command>>& batch) {
+  const bool ahead = !launched_.empty();
+  // With work in flight there is no hurry: it sleeps for moments without being woken, so that enqueueing stays cheap.
+  if (!ahead) spinUntilNot([&] { return nothingNew(); });
+  else if (!retirePassed() && nothingNew()) {
+    std::this_thread::sleep_for(kPollEvery);
+    if (nothingNew() && sinceFence_ > 0) putFence();
+  }
+  std::unique_lock lock(mutex_);
+  for (auto* done : {&batch, &retired_}) {
+    for (auto& command : *done)
+      if (command && recycled_.size() < 4096) recycled_.push_back(std::move(command));
+    done->clear();
+  }
+  if (!ahead) {
+    if (queue_.empty()) idle_.notify_all();
+    asleep_ = true;
+    wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    asleep_ = false;
+  }
+  batch.swap(queue_);
+  return !stopping_;
+}
+
+// --- one command --------------------------------------------------------------------------------------------------
+
+void Device::launch(Command& command) {
+  if (chaos_) {
+    chaosState_ = chaosState_ * 6364136223846793005ull + 1442695040888963407ull;
+    if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
+  }
+  if (command.op) return launchKernel(command);
+  if (command.target) command.poison = command.target->poison;
+  if (command.poison || !command.job) return;
+  try {
+    command.job(command.target ? resolve(command.target->address) : nullptr);
+  } catch (const std::exception& error) {
+    command.poison = poisonOf(error.what());
+  }
+}
+
+void Device::launchKernel(Command& command) {
+  const TensorParameter* parameters = command.op->tensors.begin();
+  for (int index = 0; index < command.tensorCount && !command.poison; ++index) {
+    if (command.storages[index] && parameters[index].access != Access::Out) command.poison = command.storages[index]->poison;
+    command.tensors[index].data =
+        command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
+  }
+  if (command.poison) return;
+  Call call{command.op, command.tensors, command.attributes, &parallel_, &scratch_, collectives_.data()};
+  if (accelerator_) {
+    call.stream = accelerator_->stream();
+    call.failure = failures_.place(launchedCount_.load(std::memory_order_relaxed));
+    call.failureCount = failures_.count();
+  }
+  try {
+    const auto start = std::chrono::steady_clock::now();
+    command.kernel(call);
+    costs_[command.number].calls.fetch_add(1, std::memory_order_relaxed);
+    costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
+  } catch (const std::exception& error) {
+    command.poison = poisonOf(describe(command, error.what()));
+  }
+}
+
+// failure: what the command's kernel reported, or null.
+void Device::retire(Command& command, const Failure* failure) {
+  if (command.op) return retireKernel(command, failure);
+  if (command.target) {
+    if (command.target->poison) command.poison = command.target->poison;
+    else command.target->poison = command.poison;
+  }
+  if (command.done) command.done(command.poison);
+}
+
+void Device::retireKernel(Command& command, const Failure* failure) {
+  const TensorParameter* parameters = command.op->tensors.begin();
+  if (accelerator_) {
+    Poison poison;  // of an argument, known only now
+    for (int index = 0; index < command.tensorCount && !poison; ++index)
+      if (command.storages[index] && parameters[index].access != Access::Out) poison = command.storages[index]->poison;
+    if (poison) command.poison = poison;
+    else if (!command.poison && failure) {
+      const Call call{command.op, command.tensors, command.attributes};
+      const std::string why = command.op->explain ? command.op->explain(call, *failure)
+                                                  : "the kernel reported failure " + std::to_string(failure->code);
+      command.poison = poisonOf(describe(command, why.c_str()));
+    }
+  }
+  if (!command.poison) return;
+  // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
+  if (command.op == &ops::all_reduce) communicators_[static_cast<size_t>(command.attributes[0])]->abort();
+  for (int index = 0; index < command.tensorCount; ++index)
+    if (command.storages[index] && parameters[index].access != Access::In) command.storages[index]->poison = command.poison;
+}
+
+// --- on an accelerator ----------------------------------------------------------------------------------------------
+
+void Device::launchAhead(std::unique_ptr<Command> command) {
+  while (launched_.size() == FailureLog::kPlaces && !retirePassed()) std::this_thread::sleep_for(kPollEvery);
+  if (lost_) command->poison = lost_;
+  else launch(*command);
+  // Only then is it the accelerator's error and not the command's that the launch has met.
+  if (command->poison && !lost_)
+    if (const std::string reason = accelerator_->lost(); !reason.empty()) lose(reason);
+  const bool awaited = command->done != nullptr;
+  launched_.push_back(std::move(command));
+  launchedCount_.fetch_add(1, std::memory_order_relaxed);
+  if (lost_) return retireLaunched(launched_.size());
+  if (++sinceFence_ == kFenceEvery || awaited) putFence();
+}
+
+void Device::putFence() {
+  try {
+    failures_.copyCount();
+    launched_.back()->fence = accelerator_->fence();
+    sinceFence_ = 0;
+  } catch (const std::exception& error) {
+    lose(error.what());
+  }
+}
+
+// Retires what lies before the newest fence that has passed. True when that was anything.
+bool Device::retirePassed() {
+  size_t count = 0;
+  try {
+    for (size_t index = 0; index < launched_.size(); ++index) {
+      if (launched_[index]->fence == 0) continue;
+      if (!accelerator_->passed(launched_[index]->fence)) break;
+      count = index + 1;
+    }
+  } catch (const std::exception& error) {
+    lose(error.what());
+    return true;
+  }
+  if (count > 0) retireLaunched(count);
+  return count > 0;
+}
+
+// Retires the oldest `count` commands; all of them when a kernel has reported a failure.
+void Device::retireLaunched(size_t count) {
+  std::vector<Failure> failures;
+  if (!lost_ && failures_.any()) {
+    try {
+      failures = failures_.take();
+    } catch (const std::exception& error) {
+      return lose(error.what());
+    }
+    count = launched_.size();
+    sinceFence_ = 0;
+  }
+  int64_t number = launchedCount_.load(std::memory_order_relaxed) - static_cast<int64_t>(launched_.size());
+  for (size_t index = 0; index < count; ++index, ++number) {
+    std::unique_ptr<Command> command = std::move(launched_.front());
+    launched_.pop_front();
+    const Failure* failure = failures.empty() ? nullptr : &failures[number % FailureLog::kPlaces];
+    if (lost_) command->poison = lost_;
+    retire(*command, failure && failure->claimed ? failure : nullptr);
+    command->clear();
+    retired_.push_back(std::move(command));
+    completed_.fetch_add(1, std::memory_order_release);
+  }
+}
+
+// From here on every command fails, for the same reason.
+void Device::lose(const std::string& reason) {
+  lost_ = poisonOf(reason);
+  sinceFence_ = 0;
+  retireLaunched(launched_.size());
+}
+
+// --- scratch memory -------------------------------------------------------------------------------------------------
+
+void Device::StreamScratch::release() {
+  if (!memory_) return;
+  if (accelerator_) accelerator_->free(memory_);
+  else std::free(memory_);
+  memory_ = nullptr;
+  bytes_ = 0;
+}
+
+void* Device::StreamScratch::reserve(int64_t bytes) {
+  if (bytes > bytes_) {
+    release();
+    const int64_t size = (bytes + bytes / 4 + 4095) / 4096 * 4096;
+    memory_ = accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(64, size);
+    if (!memory_) throw Error("the system has no " + std::to_string(bytes >> 20) + " MiB of scratch memory left");
+    bytes_ = size;
+  }
+  return memory_;
+}
+
+}  // namespace cd
