@@ -47,6 +47,9 @@ function statementsAfter(text: string, pattern: RegExp): string[] {
   return [...text.matchAll(pattern)].map((match) => statementAt(text, match.index + match[0].length));
 }
 
+/** Options are lettered A to P. */
+const lastLetter = 'P';
+
 const phrase =
   /\banswer\b(?:\s+(?:to|for|of)\b[^.\n:?!]{0,100}?)?\s*,?\s*(?:\bis\b|\bequals\b|\bwould be\b|\bwill be\b|\bmust be\b|=)(?!\s+not\b)/gi;
 const label = /\banswer\b(?:\s*\([^)\n]*\))?[\s*_]*:/gi;
@@ -58,14 +61,14 @@ function readStatement(type: AnswerType, statement: string): Reading {
   }
   const text = statement.replace(/\\text\s*\{([^{}]*)\}|\*\*|\$/g, '$1').trim();
   const alone = canonicalAnswer(type, text);
-  if (alone !== null) return type === 'letter' && alone > 'J' ? 'none' : alone;
+  if (alone !== null) return type === 'letter' && alone > lastLetter ? 'none' : alone;
   return type === 'letter' ? readLetter(text) : readBoolean(text);
 }
 
 /** `(B) Paris`, `B. Paris`, `option B`, `B because …`; a bare `A` or `I` before a word is an English word. */
 function readLetter(text: string): Reading {
   const match =
-    /^(?:the\s+)?(?:(?:option|choice|letter)\s+)?["'([]*([A-J])(?:[)\].:,"']|\s+(?:because|since|as)\b|\s*$|(?=\s))/i.exec(
+    /^(?:the\s+)?(?:(?:option|choice|letter)\s+)?["'([]*([A-P])(?:[)\].:,"']|\s+(?:because|since|as)\b|\s*$|(?=\s))/i.exec(
       text,
     );
   if (match === null) return 'none';
@@ -74,7 +77,7 @@ function readLetter(text: string): Reading {
   const bare = !/[)\].:,"']$|(?:because|since|as)$/i.test(match[0]) && rest.trim() !== '';
   const named = /(?:option|choice|letter)\s/i.test(match[0]);
   if (bare && !named && (letter !== letter.toUpperCase() || letter === 'A' || letter === 'I')) return 'none';
-  if (/^\s*(?:or|and|\/|,)\s*["'([]*[A-J]\b/.test(rest)) return 'unclear';
+  if (/^\s*(?:or|and|\/|,)\s*["'([]*[A-P]\b/.test(rest)) return 'unclear';
   return letter.toUpperCase();
 }
 
@@ -127,10 +130,10 @@ function fallback(type: AnswerType, text: string): Reading {
     return first === null ? readBoolean(last) : canonicalAnswer('boolean', first[1]!)!;
   }
   const alone = canonicalAnswer('letter', last);
-  if (alone !== null) return alone > 'J' ? 'none' : alone;
+  if (alone !== null) return alone > lastLetter ? 'none' : alone;
   const start = readLetter(last);
-  if (start !== 'none' && /^["'([]*[A-J][)\].:]/.test(last)) return start;
-  const named = new Set([...last.matchAll(/\(([A-J])\)|\b(?:option|choice)\s+([A-J])\b/g)].map((m) => m[1] ?? m[2]!));
+  if (start !== 'none' && /^["'([]*[A-P][)\].:]/.test(last)) return start;
+  const named = new Set([...last.matchAll(/\(([A-P])\)|\b(?:option|choice)\s+([A-P])\b/g)].map((m) => m[1] ?? m[2]!));
   return named.size === 1 ? [...named][0]! : named.size > 1 ? 'unclear' : 'none';
 }
 

@@ -1,6 +1,7 @@
 /**
  * A question with a checkable answer, and where such questions come from: a JSONL file of
- * `{"id", "question", "answer", "answerType"}` or the built-in generator (word_problems.ts).
+ * `{"id", "question", "answer", "answerType"}`, the built-in generator (word_problems.ts) or a published dataset
+ * (datasets/).
  */
 import { z } from 'zod';
 import { UserError } from '../errors.js';
@@ -16,6 +17,12 @@ export interface Question {
   /** The canonical answer, see answers.ts: `18`, `7/2`, `C`, `true`. */
   answer: string;
   answerType: AnswerType;
+  /** The dataset it is from, where there are several to tell apart. */
+  dataset?: string;
+  /** A part of that dataset, such as a subject of MMLU. */
+  group?: string;
+  /** Where options were shuffled: the option shown at place i stood at `order[i]`. */
+  order?: number[];
 }
 
 const rowSchema = z.object({
@@ -23,6 +30,8 @@ const rowSchema = z.object({
   question: z.string().min(1),
   answer: z.union([z.string(), z.number(), z.boolean()]).transform(String),
   answerType: z.enum(answerTypes),
+  dataset: z.string().optional(),
+  group: z.string().optional(),
 });
 
 function parseQuestion(row: unknown): Question {
@@ -33,11 +42,17 @@ function parseQuestion(row: unknown): Question {
       `Expected 'answer' to be a ${question.answerType} but received ${JSON.stringify(question.answer)}`,
     );
   }
-  return { ...question, answer };
+  const { dataset, group, ...rest } = question;
+  return {
+    ...rest,
+    answer,
+    ...(dataset === undefined ? {} : { dataset }),
+    ...(group === undefined ? {} : { group }),
+  };
 }
 
 /**
- * Reads questions from a JSONL file, in file order. Other keys than the four are ignored.
+ * Reads questions from a JSONL file, in file order. Other keys than these, `dataset` and `group` are ignored.
  * @param limit at most this many; default all.
  * @throws {UserError} naming file and line for a malformed row, a duplicate id or an answer that is not of its type.
  */

@@ -3,6 +3,7 @@
  * the others are ours and say so. Paths are relative to the working directory.
  */
 import { z } from 'zod';
+import { datasetNames } from '../data/datasets/registry.js';
 import { readYaml } from '../data/yaml_file.js';
 import { UserError } from '../errors.js';
 import { parseTrainConfig, type TrainConfig } from '../training/config.js';
@@ -50,17 +51,37 @@ const questionSource = z
     generate: z.enum(['arithmetic']).optional(),
     /** …with these difficulties (1 one sum, 2 one product or two sums, 3 a product and a sum). Default: all. */
     levels: z.array(z.number().int().min(1).max(3)).min(1).optional(),
-    /** …or a JSONL file of `{"id", "question", "answer", "answerType"}`. */
+    /** …or a JSONL file of `{"id", "question", "answer", "answerType"}`… */
     file: z.string().min(1).optional(),
-    /** How many questions: required with `generate`, default all of `file`. */
+    /** …or a published dataset… */
+    dataset: z.enum(datasetNames).optional(),
+    /** …in this file, or folder of files, as it comes from the Hugging Face Hub: parquet, JSONL or JSON. */
+    path: z.string().min(1).optional(),
+    /** …of this split. Default: the dataset's own for training, or for evaluation. */
+    split: z.string().min(1).optional(),
+    /** …of these subjects or categories (`stem`, `humanities`, `social_sciences`, `other`, `medical`) of MMLU. Default: all. */
+    subjects: z.array(z.string()).min(1).optional(),
+    /** How many questions: required with `generate`; the first ones of a `file`, a sample of a `dataset`; default all. */
     count: positiveInteger.optional(),
   })
   .superRefine((source, context) => {
     const issue = (message: string) => context.addIssue({ code: 'custom', message, input: source });
-    if ((source.generate === undefined) === (source.file === undefined)) issue("either 'generate' or 'file'");
-    else if (source.generate !== undefined && source.count === undefined) issue("given a 'count' with 'generate'");
-    else if (source.file !== undefined && source.levels !== undefined) issue("without 'levels' when it is a 'file'");
+    const { generate, file, dataset } = source;
+    const kinds = [generate, file, dataset].filter((kind) => kind !== undefined);
+    if (kinds.length !== 1) return issue("either 'generate' or 'file' or 'dataset'");
+    if (generate !== undefined && source.count === undefined) issue("given a 'count' with 'generate'");
+    if (generate === undefined && source.levels !== undefined) issue("without 'levels' unless it is generated");
+    if (dataset !== undefined && source.path === undefined) issue("given a 'path' with 'dataset'");
+    if (source.subjects !== undefined && dataset !== 'mmlu') issue("without 'subjects' unless 'dataset' is mmlu");
+    const stray =
+      dataset === undefined ? (['path', 'split'] as const).find((key) => source[key] !== undefined) : undefined;
+    if (stray !== undefined) issue(`without '${stray}' unless it is a 'dataset'`);
   });
+
+/** One source, or several whose questions follow one another. */
+const questionSources = z
+  .union([questionSource, z.array(questionSource).min(1)])
+  .transform((sources) => (Array.isArray(sources) ? sources : [sources]));
 
 const teacherSchema = z.strictObject({
   /** A directory, a GGUF file or a fetched name such as `smollm2-135m-instruct`. Required. */
@@ -164,7 +185,7 @@ const schema = z.strictObject({
     })
     .default({})
     .transform(withoutUndefined),
-  questions: z.strictObject({ train: questionSource, eval: questionSource }),
+  questions: z.strictObject({ train: questionSources, eval: questionSources }),
   teacher: teacherSchema,
   compressors: z.array(compressorSchema).min(1),
   /** The length-matched ablation; `false` leaves the arm out. Default: like the first compressor. */

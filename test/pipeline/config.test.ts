@@ -9,6 +9,15 @@ const minimal = () => ({
   students: [{ name: 's', model: 'm' }] as Record<string, unknown>[],
 });
 
+it('takes several sources of questions', () => {
+  const train = [
+    { generate: 'arithmetic', count: 2 },
+    { dataset: 'mmlu', path: 'mmlu', subjects: ['stem'] },
+  ];
+  const { questions } = parseStudyConfig({ ...minimal(), questions: { ...minimal().questions, train } });
+  expect(questions.train).toEqual(train);
+});
+
 it('fills in the defaults', () => {
   const config = parseStudyConfig(minimal());
   expect(config.compressors[0]!.sampling.temperature).toBe(0.3);
@@ -16,6 +25,7 @@ it('fills in the defaults', () => {
   expect(config.students[0]!.arms).toEqual(['raw', 'c', 'truncated', 'answer-only']);
   expect(config.students[0]!.training).toMatchObject({ method: 'lora', lora: { rank: 64, dropout: 0.05 }, seed: 0 });
   expect(config).toMatchObject({ dtype: 'f32', seed: 0, matched: true, evaluate: { maxTokens: 8192 } });
+  expect(config.questions.eval).toEqual([{ file: 'eval.jsonl' }]);
   expect(parseStudyConfig({ ...minimal(), device: 'cuda:0' }).dtype).toBe('bf16');
   expect(parseStudyConfig({ ...minimal(), truncate: false }).students[0]!.arms).toEqual(['raw', 'c', 'answer-only']);
 });
@@ -50,6 +60,21 @@ it.each<[string, (value: ReturnType<typeof minimal> & Record<string, unknown>) =
     'no source',
     (v) => Object.assign(v.questions.train, { file: 'x' }),
     /'questions\.train' to be either 'generate' or 'file'/,
+  ],
+  [
+    'a dataset without a place',
+    (v) => Object.assign(v.questions, { train: { dataset: 'gsm8k' } }),
+    /'questions\.train' to be given a 'path' with 'dataset'/,
+  ],
+  [
+    'subjects of a dataset that has none',
+    (v) => Object.assign(v.questions, { train: [{ dataset: 'gsm8k', path: 'x', subjects: ['stem'] }] }),
+    /'questions\.train\.0' to be without 'subjects' unless 'dataset' is mmlu/,
+  ],
+  [
+    'a split of a file',
+    (v) => Object.assign(v.questions.eval, { split: 'test' }),
+    /'questions\.eval' to be without 'split' unless it is a 'dataset'/,
   ],
   ['no count', (v) => Object.assign(v.questions, { train: { generate: 'arithmetic' } }), /given a 'count'/],
   [

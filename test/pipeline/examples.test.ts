@@ -17,7 +17,7 @@ it('examples/reference.yaml names every key', () => {
 
 it('examples/quickstart.yaml is large enough to say something', async () => {
   const { config } = await loadStudyConfig('examples/quickstart.yaml');
-  expect(config.questions.eval.count).toBeGreaterThanOrEqual(100);
+  expect(config.questions.eval[0]!.count).toBeGreaterThanOrEqual(100);
   expect(config.teacher.attempts).toBeGreaterThanOrEqual(2);
   expect(config.students[0]!.arms).toEqual(['raw', 'compressed', 'truncated', 'answer-only']);
 });
