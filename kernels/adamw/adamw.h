@@ -1,7 +1,12 @@
 // AdamW (Loshchilov and Hutter 2019), with f32 state and with 8-bit state. One step of one parameter tensor.
 //
-// Both: p any shape, f32 (in place); g like p, f32; gradientFactor [1] f32, optional, multiplies g first (the clipping factor
-// stays on the device); low like p, bf16, optional, receives the new p rounded (overwritten). All contiguous. step ≥ 1.
+// Both: p any shape, f32 or bf16 (in place); g like p, f32; gradientFactor [1] f32, optional, multiplies g first (the clipping
+// factor stays on the device); low like p, bf16, optional, receives the new f32 p rounded (overwritten). All contiguous. step
+// ≥ 1. A p of bf16 is its own master, so small updates must not vanish: p is computed in f32 as ever and rounded at random to one
+// of its two neighbours, with probabilities that make the expectation exact (Gupta et al., "Deep learning with limited numerical
+// precision", ICML 2015). Element i takes the upper 16 bits w of Philox word i of (seed, purpose, step mod 2^32), as in
+// common/philox.h: the new bits are (bits of the f32 value + w) >> 16, the value itself where it is not finite. `low` is then
+// left out; for an f32 p seed and purpose do not matter.
 //
 // adamw        torch.optim.AdamW: p *= 1 − lr·wd;  m += (1 − β1)(g − m);  v = β2·v + (1 − β2)·g²;
 //              p −= lr/(1 − β1^step) · m / (√v / √(1 − β2^step) + eps).     m, v like p, f32, in place

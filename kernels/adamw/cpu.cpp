@@ -1,4 +1,6 @@
+#include "../common/dispatch.h"
 #include "../common/elementwise.h"
+#include "../common/philox_vector.h"
 #include "dynamic_map.h"
 
 namespace cd::cpu {
@@ -17,6 +19,8 @@ inline Vec squareRoot(Vec x) {
 
 struct Settings {
   double learningRate, beta1, beta2, eps, weightDecay, correction1, correction2;
+  uint64_t seed;
+  uint32_t purpose, step;
   float factor;
 
   Settings(const Call& call, const Tensor& gradientFactor)
@@ -27,7 +31,34 @@ struct Settings {
         weightDecay(call.attribute(4)),
         correction1(1 - std::pow(beta1, call.attribute(5))),
         correction2(std::sqrt(1 - std::pow(beta2, call.attribute(5)))),
+        seed(static_cast<uint64_t>(call.attribute(6))),
+        purpose(static_cast<uint32_t>(call.attribute(7))),
+        step(static_cast<uint32_t>(static_cast<uint64_t>(call.attribute(5)))),
         factor(gradientFactor.present ? *gradientFactor.as<float>() : 1.0f) {}
+};
+
+// The new p as p's type holds it: f32 as it is, bf16 rounded at random, after which storing it changes nothing.
+template <class T>
+class Rounding {
+ public:
+  explicit Rounding(const Settings& settings) : settings_(settings) {}
+
+  // Of the elements from `index` on. Called with every kWidth-th index in turn, the first a multiple of kWords.
+  Vec operator()(Vec value, int64_t index) {
+    if constexpr (std::is_same_v<T, float>) return value;
+    const int64_t at = index % kWords;
+    if (at == 0) draw(settings_.seed, settings_.purpose, settings_.step, static_cast<uint64_t>(index) / 4, words_);
+    const UVec bits = reinterpret_cast<UVec>(value), word = *reinterpret_cast<const UVec*>(words_ + at);
+    const UVec rounded = (bits + (word >> 16)) & 0xffff0000u;
+    const UVec finite = reinterpret_cast<UVec>((bits & 0x7f800000u) != 0x7f800000u);
+    return reinterpret_cast<Vec>((finite & rounded) | (~finite & bits));
+  }
+
+ private:
+  static constexpr int64_t kWords = 4 * kWidth;
+  static_assert(kSpanElements % kWords == 0 && kBlock % kWords == 0);
+  const Settings& settings_;
+  uint32_t words_[kWords];
 };
 
 Vec splatDouble(double value) { return splat(static_cast<float>(value)); }
@@ -89,37 +120,44 @@ void adamw(const Call& call) {
   const Vec rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2), rest2 = splatDouble(1 - s.beta2);
   const Vec correction2 = splatDouble(s.correction2), eps = splatDouble(s.eps),
             rate = splatDouble(s.learningRate / s.correction1);
-  forSpans(call, call[0], true, [&](int64_t, int64_t start, int64_t count) {
-    float *p = call[0].as<float>() + start, *m = call[2].as<float>() + start, *v = call[3].as<float>() + start;
-    const float* g = call[1].as<float>() + start;
-    BFloat16* low = call[5].present ? call[5].as<BFloat16>() + start : nullptr;
-    const auto step = [&](Vec& pi, Vec gi, Vec& mi, Vec& vi) {
-      gi *= factor;
-      mi = fma(gi - mi, rest1, mi);
-      vi = fma(gi * gi, rest2, vi * keep2);
-      pi = pi * decay - rate * mi / (squareRoot(vi) / correction2 + eps);
-    };
-    int64_t i = 0;
-    for (; i + kWidth <= count; i += kWidth) {
-      Vec pi = load(p + i), mi = load(m + i), vi = load(v + i);
-      step(pi, load(g + i), mi, vi);
-      store(p + i, pi);
-      store(m + i, mi);
-      store(v + i, vi);
-      if (low) store(low + i, pi);
-    }
-    if (const int64_t tail = count - i; tail > 0) {
-      Vec pi = loadTail(p + i, tail), mi = loadTail(m + i, tail), vi = loadTail(v + i, tail);
-      step(pi, loadTail(g + i, tail), mi, vi);
-      storeTail(p + i, pi, tail);
-      storeTail(m + i, mi, tail);
-      storeTail(v + i, vi, tail);
-      if (low) storeTail(low + i, pi, tail);
-    }
+  withFloat(call[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    forSpans(call, call[0], true, [&](int64_t, int64_t start, int64_t count) {
+      T* p = call[0].as<T>() + start;
+      float *m = call[2].as<float>() + start, *v = call[3].as<float>() + start;
+      const float* g = call[1].as<float>() + start;
+      BFloat16* low = call[5].present ? call[5].as<BFloat16>() + start : nullptr;
+      Rounding<T> rounding(s);
+      const auto step = [&](Vec& pi, Vec gi, Vec& mi, Vec& vi, int64_t i) {
+        gi *= factor;
+        mi = fma(gi - mi, rest1, mi);
+        vi = fma(gi * gi, rest2, vi * keep2);
+        pi = rounding(pi * decay - rate * mi / (squareRoot(vi) / correction2 + eps), start + i);
+      };
+      int64_t i = 0;
+      for (; i + kWidth <= count; i += kWidth) {
+        Vec pi = load(p + i), mi = load(m + i), vi = load(v + i);
+        step(pi, load(g + i), mi, vi, i);
+        store(p + i, pi);
+        store(m + i, mi);
+        store(v + i, vi);
+        if (low) store(low + i, pi);
+      }
+      if (const int64_t tail = count - i; tail > 0) {
+        Vec pi = loadTail(p + i, tail), mi = loadTail(m + i, tail), vi = loadTail(v + i, tail);
+        step(pi, loadTail(g + i, tail), mi, vi, i);
+        storeTail(p + i, pi, tail);
+        storeTail(m + i, mi, tail);
+        storeTail(v + i, vi, tail);
+        if (low) storeTail(low + i, pi, tail);
+      }
+    });
   });
 }
 
-void adamw_8bit(const Call& call) {
+namespace {
+template <class T>
+void step8bit(const Call& call) {
   const Settings s(call, call[6]);
   const int64_t n = call[0].elements(), blocks = (n + kBlock - 1) / kBlock;
   const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
@@ -129,10 +167,12 @@ void adamw_8bit(const Call& call) {
   if (blocks == 0) return;
   call.parallelFor((blocks + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task, int) {
     alignas(64) Block state;
+    Rounding<T> rounding(s);
     for (int64_t block = task * kBlocksPerTask; block < blocks && block < (task + 1) * kBlocksPerTask; ++block) {
       const int64_t start = block * kBlock, count = n - start < kBlock ? n - start : kBlock;
       const int64_t padded = (count + kWidth - 1) / kWidth * kWidth;
-      float *p = call[0].as<float>() + start, *mAbsmax = call[3].as<float>() + block, *vAbsmax = call[5].as<float>() + block;
+      T* p = call[0].as<T>() + start;
+      float *mAbsmax = call[3].as<float>() + block, *vAbsmax = call[5].as<float>() + block;
       const float* g = call[1].as<float>() + start;
       uint8_t *mCodes = call[2].as<uint8_t>() + start, *vCodes = call[4].as<uint8_t>() + start;
       BFloat16* low = call[7].present ? call[7].as<BFloat16>() + start : nullptr;
@@ -145,7 +185,8 @@ void adamw_8bit(const Call& call) {
         const IVec finite = (gi - gi) == Vec{};
         const Vec m = fma(load(state.m + i), keep1, gi * rest1), v = fma(load(state.v + i), keep2, gi * gi * rest2);
         const Vec updated = (pi - rate * m / (squareRoot(v) + eps)) * decay;
-        const Vec result = finite ? updated : pi;
+        const Vec rounded = rounding(updated, start + i);
+        const Vec result = finite ? rounded : pi;
         store(state.m + i, finite ? m : Vec{});
         store(state.v + i, finite ? v : Vec{});
         if (tail) {
@@ -160,6 +201,11 @@ void adamw_8bit(const Call& call) {
       *vAbsmax = Block::encode(kUnsignedMap, state.v, count, padded, vCodes);
     }
   });
+}
+}  // namespace
+
+void adamw_8bit(const Call& call) {
+  withFloat(call[0].dtype, [&](auto zero) { step8bit<decltype(zero)>(call); });
 }
 
 }  // namespace cd::cpu

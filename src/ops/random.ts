@@ -4,3 +4,4 @@
  */
 export const dropoutPurpose = (module: number): number => 1024 + module;
 export const initialisationPurpose = (module: number): number => (1 << 20) | module;
+export const roundingPurpose = (parameter: number): number => (1 << 21) | parameter;

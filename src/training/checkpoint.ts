@@ -5,7 +5,7 @@ import { open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises
 import { join } from 'node:path';
 import { UserError } from '../errors.js';
 import { native } from '../native.js';
-import { dtypeSize } from '../tensor/dtype.js';
+import { dtypeSize, type TensorData } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type TensorToWrite, tensorToWrite, writeSafetensors } from '../weights/safetensors_writer.js';
 import { openWeightFile } from '../weights/weight_source.js';
@@ -84,6 +84,13 @@ async function checkpointNames(folder: string): Promise<string[]> {
   return names.filter((name) => /^step-\d{8,}$/.test(name)).sort();
 }
 
+/** Bytes as stored, as {@link Tensor.write} takes them: bf16 is widened. */
+function hostData({ dtype }: Tensor, data: Uint8Array<ArrayBuffer>): TensorData {
+  if (dtype === 'u8') return data;
+  if (dtype === 'f32') return new Float32Array(data.buffer);
+  return new Float32Array(Uint32Array.from(new Uint16Array(data.buffer), (half) => half << 16).buffer);
+}
+
 /**
  * Writes the tensors of a checkpoint over those of `state`.
  * @throws {UserError} when names, shapes or dtypes differ: a checkpoint of another model
@@ -112,6 +119,6 @@ export async function restoreCheckpoint(checkpoint: Checkpoint, state: ReadonlyM
       throw new UserError(
         `${path}: Expected ${bytes} bytes of '${name}' but received ${bytesRead}; remove the checkpoint`,
       );
-    tensor.write(tensor.dtype === 'u8' ? data : new Float32Array(data.buffer));
+    tensor.write(hostData(tensor, data));
   }
 }

@@ -87,6 +87,11 @@ export const trainSchema = z
 
     /** `adamw_8bit` (paper: 8-bit block-wise state) or `adamw` (32-bit state). */
     optimizer: z.enum(['adamw', 'adamw_8bit']).default('adamw_8bit'),
+    /**
+     * With `method: full` in bf16: no f32 master weights (4 bytes a weight); each update is rounded to bf16 at random, by the seed, so
+     * that on average small ones are not lost. Default: false.
+     */
+    stochasticRounding: z.boolean().default(false),
     /** β1, β2 of AdamW. Default: 0.9, 0.999 (transformers). */
     betas: z.tuple([probability, probability]).default([0.9, 0.999]),
     /** ε of AdamW. Default: 1e-8 (transformers). */
@@ -126,6 +131,14 @@ export const trainSchema = z
         path: ['adapter'],
         input: settings.adapter,
         message: "nothing with 'method: full' (merge it into the model first)",
+      });
+    }
+    if (settings.stochasticRounding && (settings.method === 'lora' || dtype === 'f32')) {
+      context.addIssue({
+        code: 'custom',
+        path: ['stochasticRounding'],
+        input: true,
+        message: "false without 'method: full' and 'dtype: bf16' (f32 weights and adapters lose no update)",
       });
     }
     if (settings.dataParallel > settings.gradientAccumulation) {

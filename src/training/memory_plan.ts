@@ -20,7 +20,7 @@ export interface MemoryPlan {
 
 type MemorySettings = Pick<
   TrainConfig,
-  'method' | 'lora' | 'dtype' | 'optimizer' | 'activationCheckpointing' | 'dataParallel'
+  'method' | 'lora' | 'dtype' | 'optimizer' | 'stochasticRounding' | 'activationCheckpointing' | 'dataParallel'
 >;
 
 /**
@@ -45,7 +45,7 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   const trainable = trained.reduce((sum, [, count]) => sum + count, 0);
   const bits = optimizer === 'adamw_8bit' ? 8 : 32;
   const moments = trained.reduce((sum, [name, count]) => sum + momentBytes(name, count, bits), 0);
-  const masters = method === 'full' && size === 2 ? 4 * trainable : 0;
+  const masters = method === 'full' && size === 2 && !settings.stochasticRounding ? 4 * trainable : 0;
 
   // Elements per token. A layer keeps what its backward pass reads: its input, the inputs of its matrices, and what
   // attention and the gated product take. The layer at work adds, on its way forth, what it makes beside that (an adapted

@@ -1,5 +1,7 @@
-// AdamW on the device: f32 master weights, 32-bit or block-wise 8-bit moments, and the norm that clipping goes by.
+// AdamW on the device: f32 master weights or stochastic rounding, 32-bit or block-wise 8-bit moments, and the norm that
+// clipping goes by.
 
+import { roundingPurpose } from '../ops/random.js';
 import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -14,6 +16,13 @@ export interface AdamWOptions {
   readonly eps: number;
   /** Decoupled; of every parameter, as in torch. */
   readonly weightDecay: number;
+  /**
+   * bf16 weights are their own masters, and each update is rounded at random to one of the two neighbours, so that on average
+   * small ones are not lost. Default: false, f32 masters.
+   */
+  readonly stochasticRounding?: boolean;
+  /** Of the rounding. Default: 0. */
+  readonly seed?: number;
 }
 
 const blockSize = 256;
@@ -22,9 +31,9 @@ const smallest8bit = 4096;
 
 interface Slot {
   readonly weight: Tensor;
-  /** f32 [n]; a view of the weight itself if that is f32. */
+  /** [n], what is updated: f32, or with stochastic rounding bf16; a view of the weight itself if that has this dtype. */
   readonly master: Tensor;
-  /** bf16 [n] view of the weight, which receives the rounded master; null if the weight is f32. */
+  /** bf16 [n] view of the weight, which receives the rounded master; null if the master is the weight. */
   readonly low: Tensor | null;
   /** m, v, or mCodes, mAbsmax, vCodes, vAbsmax. */
   readonly moments: Readonly<Record<string, Tensor>>;
@@ -43,7 +52,7 @@ export class AdamW {
   constructor(parameters: Parameters, options: AdamWOptions, masters: Parameters | null = null) {
     this.#options = options;
     for (const [name, weight] of parameters)
-      this.#slots.set(name, createSlot(name, weight, options.bits, masters?.get(name) ?? null));
+      this.#slots.set(name, createSlot(name, weight, options, masters?.get(name) ?? null));
   }
 
   /**
@@ -52,18 +61,18 @@ export class AdamW {
    * @param gradientFactor f32 [1], or null for 1
    */
   step(learningRate: number, step: number, gradientFactor: Tensor | null): void {
-    const { betas, eps, weightDecay } = this.#options;
-    const attributes = [learningRate, betas[0], betas[1], eps, weightDecay, step];
-    for (const { weight, master, low, moments } of this.#slots.values()) {
+    const { betas, eps, weightDecay, seed = 0 } = this.#options;
+    for (const [index, { weight, master, low, moments }] of [...this.#slots.values()].entries()) {
       scope(() => {
         const gradient = gradientOf(weight).reshape([weight.size]);
         const op = 'm' in moments ? 'adamw' : 'adamw_8bit';
+        const attributes = [learningRate, betas[0], betas[1], eps, weightDecay, step, seed, roundingPurpose(index)];
         launch(op, [master, gradient, ...Object.values(moments), gradientFactor, low], attributes);
       });
     }
   }
 
-  /** Everything that a checkpoint must hold to go on exactly: per parameter `NAME.master` and `NAME.<moment>`. */
+  /** Everything that a checkpoint must hold to go on exactly: per parameter `NAME.master` (the weight itself if it is its own) and `NAME.<moment>`. */
   state(): Map<string, Tensor> {
     const state = new Map<string, Tensor>();
     for (const [name, { master, moments }] of this.#slots) {
@@ -88,12 +97,18 @@ export class AdamW {
   }
 }
 
-function createSlot(name: string, weight: Tensor, bits: 32 | 8, exact: Tensor | null): Slot {
+function createSlot(
+  name: string,
+  weight: Tensor,
+  { bits, stochasticRounding }: AdamWOptions,
+  exact: Tensor | null,
+): Slot {
   const size = weight.size;
   const { device } = weight;
   const flat = weight.reshape([size]);
   let master = flat;
-  if (weight.dtype !== 'f32') {
+  const ownMaster = weight.dtype === 'f32' || stochasticRounding === true;
+  if (!ownMaster) {
     master = exact?.reshape([size]) ?? Tensor.empty(device, [size], 'f32');
     if (exact === null) launch('copy', [flat, master]);
     else exact.dispose();
@@ -110,7 +125,7 @@ function createSlot(name: string, weight: Tensor, bits: 32 | 8, exact: Tensor | 
           vAbsmax: zeros(blocks, 'f32'),
         }
       : { m: zeros(size, 'f32'), v: zeros(size, 'f32') };
-  return { weight, master, low: weight.dtype === 'f32' ? null : flat, moments };
+  return { weight, master, low: ownMaster ? null : flat, moments };
 }
 
 function momentBits(name: string, size: number, bits: 32 | 8): 32 | 8 {

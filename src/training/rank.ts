@@ -55,7 +55,11 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
   try {
     const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
-    const loaded = await loadModel(config.model, { device, dtype: config.dtype, masters: config.method === 'full' });
+    const loaded = await loadModel(config.model, {
+      device,
+      dtype: config.dtype,
+      masters: config.method === 'full' && !config.stochasticRounding,
+    });
     const { model } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
     if (config.adapter !== undefined) {

@@ -55,7 +55,7 @@ describe.each(['cpu', 'cpu-chaos'])('on %s', (name) => {
 
   function step(number: number): void {
     using g = Tensor.from(device, gradientOf(number));
-    const attributes = [...Object.values(settings), number];
+    const attributes = [...Object.values(settings), number, 0, 0];
     launch('adamw_8bit', [p, g, ...state, null, null], attributes);
     launch('adamw', [full, g, m, v, null, null], attributes);
   }

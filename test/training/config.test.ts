@@ -51,6 +51,10 @@ describe('parseTrainConfig', () => {
     [{ ...required, data: 5 }, "t.yaml: Expected 'data' to be a string but received 5"],
     [{ ...required, data: [] }, "t.yaml: Expected 'data' to be non-empty (at least 1 long) but received []"],
     [null, 't.yaml: Expected the top level to be an object but received null'],
+    [
+      { ...required, method: 'full', stochasticRounding: true },
+      "Expected 'stochasticRounding' to be false without 'method: full' and 'dtype: bf16'",
+    ],
     [{ ...required, dataParallel: 9 }, "Expected 'dataParallel' to be at most 'gradientAccumulation', 8"],
   ])('refuses %j in one line', (settings, message) => {
     let received = '';

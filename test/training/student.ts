@@ -85,6 +85,7 @@ export interface RunSettings {
   epochs: number;
   bits: 8 | 32;
   learningRate: number;
+  stochasticRounding: boolean;
 }
 
 /** Trains a student on documents with plain settings. @returns losses and gradient norms of the steps */
@@ -95,12 +96,18 @@ export async function runSteps(
   overrides: Partial<TrainerOptions> = {},
   afterStep: () => Promise<void> = async () => {},
 ): Promise<{ losses: number[]; gradNorms: number[] }> {
-  const { bits, learningRate, ...shape } = {
+  const {
+    bits,
+    learningRate,
+    stochasticRounding = false,
+    ...shape
+  } = {
     ...{ microBatch: 1, gradientAccumulation: 8, sequenceLength: 64, epochs: 2, bits: 32 as const, learningRate: 1e-3 },
     ...settings,
   };
   const plan = new TrainingPlan(documents, { ...shape, seed: 3 });
-  const optimizer = new AdamW(student.parameters, { bits, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 });
+  const options = { bits, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, stochasticRounding };
+  const optimizer = new AdamW(student.parameters, options);
   const trainer = new Trainer({
     ...{ model: student.model, parameters: student.parameters, optimizer, learningRate, maxGradNorm: 1 },
     ...{ schedule: createSchedule('cosine', plan.totalSteps, 0), activationCheckpointing: false, communicator: null },

@@ -45,9 +45,10 @@ describe('train', () => {
     ['lora', 'adamw_8bit', 'f32'],
     ['full', 'adamw_8bit', 'bf16'],
     ['full', 'adamw', 'f32'],
-  ] as const)('%s, %s, %s', (method, optimizer, dtype) => {
-    const name = `${method}-${optimizer}-${dtype}`;
-    const changes = { method, optimizer, dtype };
+    ['full', 'adamw_8bit', 'bf16', 'stochasticRounding'],
+  ] as const)('%s, %s, %s %s', (method, optimizer, dtype, rounding?: string) => {
+    const name = `${method}-${optimizer}-${dtype}-${rounding}`;
+    const changes = { method, optimizer, dtype, stochasticRounding: rounding !== undefined };
     let starts: TrainStart[];
     let seen: [StepMetrics, number][];
 

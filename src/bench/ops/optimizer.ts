@@ -2,7 +2,7 @@
 import type { OpBench } from '../op_bench.js';
 
 const shape = { N: 1 << 22 };
-const attributes = [1e-4, 0.9, 0.999, 1e-8, 0, 10];
+const attributes = [1e-4, 0.9, 0.999, 1e-8, 0, 10, 0, 0];
 
 export const optimizer: OpBench[] = [
   {

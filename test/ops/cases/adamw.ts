@@ -8,7 +8,16 @@ const tensors = (shape: number[], extra: Record<string, TensorSpec> = {}) => ({
   v: inout('f32', shape, uniform(4, 0.01, 1)),
   ...extra,
 });
-const settings = { learningRate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, step: 7 };
+const settings = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0.1,
+  step: 7,
+  seed: 11,
+  purpose: 5,
+};
 const factor = input('f32', [1], [0.37]);
 
 export const cases: OpCases = {
@@ -50,6 +59,13 @@ export const cases: OpCases = {
       tensors: tensors([3, 21], { p: inout('f32', [3, 21], normal(1), { view: 'first' }) }),
       attributes: settings,
     },
+    {
+      // One of the two neighbours: off by less than a whole step. The exact bits are in stochastic_rounding.test.ts.
+      name: 'bf16 weights rounded at random',
+      tensors: tensors([70_003], { p: inout('bf16', [70_003], normal(1)) }),
+      attributes: settings,
+      roundings: { f32: 8, bf16: 2 },
+    },
     { name: 'nothing', kind: 'empty', tensors: tensors([0]), attributes: settings },
     { name: 'one element', kind: 'one', tensors: tensors([1], { low: output('bf16', [1]) }), attributes: settings },
   ],
@@ -71,6 +87,18 @@ export const cases: OpCases = {
       tensors: tensors([12]),
       attributes: { ...settings, beta2: 1 },
       message: "adamw: Expected 'beta2' to be in [0, 1) but received 1",
+    },
+    {
+      name: 'a copy of weights that are bf16 themselves',
+      tensors: tensors([12], { p: inout('bf16', [12], normal(1)), low: output('bf16', [12]) }),
+      attributes: settings,
+      message: "adamw: Expected 'low' to be left out when 'p' is bf16 but received [12]",
+    },
+    {
+      name: 'a purpose that is no word',
+      tensors: tensors([12]),
+      attributes: { ...settings, purpose: 0.5 },
+      message: "adamw: Expected 'purpose' to be a whole number below 2^32 but received 0.5",
     },
   ],
 };

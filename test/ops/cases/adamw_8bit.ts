@@ -17,7 +17,16 @@ const fresh = (n: number) => ({
   mAbsmax: inout('f32', [blocks(n)], constant(0)),
   vAbsmax: inout('f32', [blocks(n)], constant(0)),
 });
-const settings = { learningRate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, step: 7 };
+const settings = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0.1,
+  step: 7,
+  seed: 11,
+  purpose: 5,
+};
 const factor = input('f32', [1], [0.37]);
 
 export const cases: OpCases = {
@@ -87,6 +96,13 @@ export const cases: OpCases = {
       },
       attributes: settings,
     },
+    {
+      // One of the two neighbours: off by less than a whole step. The exact bits are in stochastic_rounding.test.ts.
+      name: 'bf16 weights rounded at random',
+      tensors: { ...tensors(40_003), p: inout('bf16', [40_003], normal(1)) },
+      attributes: settings,
+      roundings: { f32: 10, bf16: 2 },
+    },
     { name: 'nothing', kind: 'empty', tensors: tensors(0), attributes: settings },
     { name: 'one element', kind: 'one', tensors: tensors(1), attributes: settings },
   ],
@@ -102,6 +118,18 @@ export const cases: OpCases = {
       tensors: { ...tensors(300), vCodes: inout('f32', [300], constant(0)) },
       attributes: settings,
       message: "adamw_8bit: Expected 'vCodes' to be u8 but received f32",
+    },
+    {
+      name: 'a copy of weights that are bf16 themselves',
+      tensors: tensors(12, { p: inout('bf16', [12], normal(1)), low: output('bf16', [12]) }),
+      attributes: settings,
+      message: "adamw_8bit: Expected 'low' to be left out when 'p' is bf16 but received [12]",
+    },
+    {
+      name: 'a purpose that is no word',
+      tensors: tensors(12),
+      attributes: { ...settings, purpose: 0.5 },
+      message: "adamw_8bit: Expected 'purpose' to be a whole number below 2^32 but received 0.5",
     },
   ],
 };
