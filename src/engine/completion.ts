@@ -1,4 +1,4 @@
-import { OutputText, type TokenStream } from './output_text.js';
+import type { Decoding } from './output_text.js';
 import type { FinishReason, Sequence, TokenLogprob } from './request.js';
 
 /** One finished sample. */
@@ -21,13 +21,13 @@ export interface Completion {
   readonly promptLogprobs?: readonly (number | null)[];
 }
 
-/** The completion of a finished sequence. @param createStream null where the model has no tokenizer. */
-export function completionOf(sequence: Sequence, createStream: (() => TokenStream) | null): Completion {
+/** The completion of a finished sequence. @param decoding null where the model has no tokenizer. */
+export function completionOf(sequence: Sequence, decoding: Decoding | null): Completion {
   const { request } = sequence;
   return {
     id: request.id,
     index: sequence.index,
-    text: textOf(sequence, createStream),
+    text: textOf(sequence, decoding),
     tokens: sequence.output(),
     promptTokens: sequence.promptLength,
     finishReason: sequence.finishReason!,
@@ -44,13 +44,11 @@ export function refusal(id: string, index: number, promptTokens: number, error: 
   return { id, index, text: '', tokens: [], promptTokens, finishReason: 'error', error };
 }
 
-function textOf(sequence: Sequence, createStream: (() => TokenStream) | null): string {
-  let { text } = sequence;
+function textOf(sequence: Sequence, decoding: Decoding | null): string {
+  const { text } = sequence;
   if (text === null) {
-    if (createStream === null) return '';
-    text = new OutputText(createStream(), []);
-    const end = sequence.endedByToken ? sequence.length - 1 : sequence.length;
-    for (let i = sequence.promptLength; i < end; i++) text.push(sequence.tokens[i]!);
+    const tokens = sequence.output();
+    return decoding?.decode(sequence.endedByToken ? tokens.slice(0, -1) : tokens) ?? '';
   }
   text.flush();
   return text.text;

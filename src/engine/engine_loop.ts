@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.js';
 import { type Completion, completionOf, refusal } from './completion.js';
 import { EngineStoppedError } from './errors.js';
-import { OutputText, type TokenStream } from './output_text.js';
+import { type Decoding, OutputText } from './output_text.js';
 import { checkRequest, type GenerateRequest } from './prompt.js';
 import { type FinishReason, Request, type Sequence, type TokenLogprob } from './request.js';
 import { type RequestSource, RequestStream, type Result } from './request_stream.js';
@@ -25,7 +25,7 @@ export interface EngineParts {
   /** Gives back what `encode` uses. */
   readonly closeEncoder?: () => Promise<void> | undefined;
   /** Null where the model has no tokenizer. */
-  readonly createTokenStream: (() => TokenStream) | null;
+  readonly decoding: Decoding | null;
   readonly vocabSize: number;
   readonly eosTokenIds: readonly number[];
   readonly maxModelLen: number;
@@ -186,11 +186,11 @@ export class EngineLoop {
 
   private start(request: Request, owner: Owner): void {
     const { stop } = request.sampling;
-    const { createTokenStream } = this.parts;
+    const { decoding } = this.parts;
     if (stop.length > 0) {
-      if (createTokenStream === null)
+      if (decoding === null)
         throw new UserError("The model has no tokenizer to find 'stop' strings with; use 'stopTokenIds'");
-      for (const sequence of request.sequences) sequence.text = new OutputText(createTokenStream(), stop);
+      for (const sequence of request.sequences) sequence.text = new OutputText(decoding.createStream(), stop);
     }
     this.owners.set(request, owner);
     owner.stream.live.add(request);
@@ -271,7 +271,7 @@ export class EngineLoop {
     const { stream, position } = this.owners.get(request)!;
     this.scheduler.finish(sequence, reason, error);
     this.counter.countFinished(reason);
-    stream.push({ position, make: () => completionOf(sequence, this.parts.createTokenStream) });
+    stream.push({ position, make: () => completionOf(sequence, this.parts.decoding) });
     if (request.sequences.some(({ status }) => status !== 'finished')) return;
     this.owners.delete(request);
     stream.live.delete(request);

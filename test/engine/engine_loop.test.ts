@@ -4,7 +4,7 @@ import { EngineStoppedError } from '../../src/engine/errors.js';
 import type { GenerateRequest } from '../../src/engine/prompt.js';
 import { sampleSeed } from '../../src/engine/seeds.js';
 import { formatStatistics } from '../../src/engine/statistics.js';
-import { fakeEngine } from './fake_engine.js';
+import { fakeEngine, letters } from './fake_engine.js';
 import { nextToken, seededIntegers } from './fake_runner.js';
 
 function expected(id: string, prompt: number[], length: number, seed: number | null = null, index = 0): number[] {
@@ -163,6 +163,46 @@ describe('generate', () => {
       { id: 'b', prompt: [5, 6], sampling: seeded },
     ]);
     expect(a!.tokens).toEqual(b!.tokens);
+    await engine.close();
+  });
+});
+
+describe('text', () => {
+  it('may take its time to become tokens: those who are there go on meanwhile', async () => {
+    let steps = (): number => 0;
+    const { engine, runner } = fakeEngine({
+      parts: {
+        async encode({ prompt }) {
+          if (prompt !== 'slow') return [1];
+          const until = steps() + 10;
+          while (steps() < until) await new Promise((resolve) => setTimeout(resolve, 1)); // for ever, if steps waited
+          return [2, 3];
+        },
+      },
+    });
+    steps = () => runner.steps;
+    const [quick, slow] = await engine.generateAll(['quick', 'slow'], { maxTokens: 30, ignoreEos: true });
+    expect([quick!.tokens.length, slow!.promptTokens, slow!.tokens.length]).toEqual([30, 2, 30]);
+    await engine.close();
+  });
+
+  it('is made of tokens while a step runs, never between steps', async () => {
+    const decoded = { duringSteps: 0, betweenSteps: 0 };
+    const { engine, runner, scheduler } = fakeEngine({
+      parts: {
+        decoding: {
+          ...letters,
+          decode(tokens) {
+            if (runner.busy) decoded.duringSteps++;
+            else if (!scheduler.isIdle) decoded.betweenSteps++;
+            return letters.decode(tokens);
+          },
+        },
+      },
+    });
+    await collect(engine.generate(requests(100)));
+    expect(decoded.betweenSteps).toBe(0);
+    expect(decoded.duringSteps).toBeGreaterThan(80);
     await engine.close();
   });
 });

@@ -1,6 +1,6 @@
 import { BlockManager } from '../../src/engine/block_manager.js';
 import { EngineLoop, type EngineParts } from '../../src/engine/engine_loop.js';
-import type { TokenStream } from '../../src/engine/output_text.js';
+import type { Decoding } from '../../src/engine/output_text.js';
 import { encodePrompt } from '../../src/engine/prompt.js';
 import { Scheduler, type SchedulerConfig } from '../../src/engine/scheduler.js';
 import { FAKE_VOCABULARY, FakeRunner } from './fake_runner.js';
@@ -11,9 +11,11 @@ export interface FakeEngineOptions extends Partial<SchedulerConfig> {
 }
 
 /** Token t is the letter a + t mod 26. */
-export function letters(): TokenStream {
-  return { push: (token) => String.fromCharCode(97 + (token % 26)), flush: () => '' };
-}
+const letter = (token: number): string => String.fromCharCode(97 + (token % 26));
+export const letters: Decoding = {
+  createStream: () => ({ push: letter, flush: () => '' }),
+  decode: (tokens) => tokens.map(letter).join(''),
+};
 
 /** The engine's bookkeeping on a fake model; end of sequence is token 0. */
 export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions = {}) {
@@ -24,7 +26,7 @@ export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions 
     scheduler,
     runner,
     encode: (request) => encodePrompt(request, null, null, FAKE_VOCABULARY),
-    createTokenStream: letters,
+    decoding: letters,
     vocabSize: FAKE_VOCABULARY,
     eosTokenIds: [0],
     maxModelLen: 64,

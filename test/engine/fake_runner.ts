@@ -22,6 +22,8 @@ export class FakeRunner implements StepRunner {
   steps = 0;
   largestBatch = 0;
   disposed = false;
+  /** Whether a step is under way. */
+  busy = false;
   /** Tokens whose presence in a context makes a row's logits NaN. */
   readonly nanTokens = new Set<number>();
   /** Called before each step; may throw. */
@@ -37,7 +39,9 @@ export class FakeRunner implements StepRunner {
   async forward(batch: Batch): Promise<StepOutput> {
     this.beforeStep?.(batch);
     const output = this.compute(batch);
+    this.busy = true;
     await setTimeout(1); // as a device would, it leaves the event loop to others
+    this.busy = false;
     return output;
   }
 
