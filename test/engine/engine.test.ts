@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../../src/engine/engine.js';
-import { fixtures, type TinyModel, tinyModel } from './tiny_model.js';
+import { createEngine, fixtures, type TinyModel, tinyModel } from './tiny_model.js';
 
 interface Golden {
   documents: number[][];
@@ -15,7 +15,7 @@ describe.each(['tied', 'linear', 'llama3', 'yarn', 'bias', 'sharded', 'chat'])('
   it('continues greedily with the same tokens, and scores prompts alike', async () => {
     const loaded = await tinyModel(name);
     const { documents, logprobs, greedy } = golden(name);
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const sampling = { temperature: 0, maxTokens: 20, ignoreEos: true, logprobs: 0, promptLogprobs: true };
     const completions = await engine.generateAll(
       documents.filter((_, i) => greedy[i]),
@@ -52,7 +52,7 @@ describe('Engine', () => {
   afterAll(() => loaded.close());
 
   it('says at start what memory goes where', async () => {
-    const engine = Engine.create(loaded, { maxNumSeqs: 4 });
+    const engine = createEngine(loaded, { maxNumSeqs: 4 });
     expect(engine.startupReport()).toMatch(
       /^Engine on cpu: .+ in f32, weights \d+ KiB; KV cache \d+ KiB \(all that 4 sequences can use\): 512 tokens in 32 blocks of 16; context 128 tokens; up to 4 sequences and 2048 tokens per step; prefix cache on$/,
     );
@@ -76,7 +76,7 @@ describe('Engine', () => {
   });
 
   it('takes conversations and text, and gives text back', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const messages = [{ role: 'user', content: 'Two and two?' }];
     const sampling = { maxTokens: 12, temperature: 0.8 };
     const rendered = loaded.chatTemplate!.render(messages, { addGenerationPrompt: true });
@@ -97,7 +97,7 @@ describe('Engine', () => {
   });
 
   it('ends at the end-of-sequence tokens of the model, at stop strings and at stop tokens', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const prompt = [24, 60, 99];
     const sampling = { maxTokens: 60, seed: 11, ignoreEos: true };
     const [free] = await engine.generateAll([prompt], sampling);
@@ -117,7 +117,7 @@ describe('Engine', () => {
   });
 
   it('keeps to allowedTokenIds and minTokens', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const [allowed, late] = await engine.generateAll([
       { id: 'a', prompt: [5], sampling: { maxTokens: 40, allowedTokenIds: [40, 41, 2] } },
       { id: 'b', prompt: [5], sampling: { maxTokens: 60, minTokens: 30, logitBias: { 2: 8 } } },
@@ -129,7 +129,7 @@ describe('Engine', () => {
   });
 
   it('reports log-probabilities of the raw distribution', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const [all, some] = await engine.generateAll(
       [
         { id: 'a', prompt: [5, 9], sampling: { logprobs: 320, seed: 1 } },
@@ -146,7 +146,7 @@ describe('Engine', () => {
   });
 
   it('ends at the end of the context and refuses a prompt that fills it', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const prompt = Array.from({ length: 128 }, (_, i) => 3 + i);
     const [tooLong, last] = await engine.generateAll([prompt, prompt.slice(0, 127)], { ignoreEos: true });
     expect([tooLong!.finishReason, tooLong!.error]).toEqual([

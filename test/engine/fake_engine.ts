@@ -1,3 +1,4 @@
+import { onTestFinished } from 'vitest';
 import { BlockManager } from '../../src/engine/block_manager.js';
 import { EngineLoop, type EngineParts } from '../../src/engine/engine_loop.js';
 import type { Decoding } from '../../src/engine/output_text.js';
@@ -17,7 +18,7 @@ export const letters: Decoding = {
   decode: (tokens) => tokens.map(letter).join(''),
 };
 
-/** The engine's bookkeeping on a fake model; end of sequence is token 0. */
+/** The engine's bookkeeping on a fake model; end of sequence is token 0. Its books are checked once more when the test has ended. */
 export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions = {}) {
   const full: SchedulerConfig = { maxNumSeqs: 8, maxNumBatchedTokens: 32, maxPrefillChunk: 32, ...config };
   const scheduler = new Scheduler(full, new BlockManager(blocks, 4));
@@ -35,6 +36,11 @@ export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions 
     salt: () => '',
     startupReport: 'fake',
     ...parts,
+  });
+  onTestFinished(() => {
+    engine.checkIntegrity();
+    const { used } = engine.statistics().kvBlocks;
+    if (used > 0) throw new Error(`${used} blocks are still held`);
   });
   return { engine, runner, scheduler };
 }

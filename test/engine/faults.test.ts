@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Completion } from '../../src/engine/completion.js';
-import { Engine } from '../../src/engine/engine.js';
 import { EngineStoppedError } from '../../src/engine/errors.js';
 import type { Sequence } from '../../src/engine/request.js';
 import type { Scheduler } from '../../src/engine/scheduler.js';
@@ -9,7 +8,7 @@ import { embedding } from '../../src/ops/embedding.js';
 import { launch } from '../../src/tensor/launch.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { seededIntegers } from './fake_runner.js';
-import { bits, mixedRequests, run, type TinyModel, tinyModel } from './tiny_model.js';
+import { bits, createEngine, mixedRequests, run, type TinyModel, tinyModel } from './tiny_model.js';
 
 let loaded: TinyModel;
 let live: number;
@@ -41,7 +40,7 @@ describe('a NaN', () => {
     row.dispose();
     loaded.model.weightsChanged();
 
-    const engine = Engine.create(loaded, { blockSize: 4, maxNumSeqs: 8 });
+    const engine = createEngine(loaded, { blockSize: 4, maxNumSeqs: 8 });
     const completions = await engine.generateAll(requests());
     expect(completions).toHaveLength(clean.completions.length);
     completions.forEach((completion, i) => {
@@ -62,7 +61,7 @@ describe('a NaN', () => {
     ['while its prompt is prefilled', ({ outputLength }) => outputLength === 0],
     ['while it decodes', ({ outputLength }) => outputLength >= 3],
   ])('in the keys of one request fails that request only, and never enters the prefix cache: %s', async (_, now) => {
-    const engine = Engine.create(loaded, { blockSize: 4, maxPrefillChunk: 8, maxNumSeqs: 8 });
+    const engine = createEngine(loaded, { blockSize: 4, maxPrefillChunk: 8, maxNumSeqs: 8 });
     const { scheduler } = engine as unknown as { scheduler: Scheduler };
     const prompt = requests()[2]!.prompt as number[];
     const victim = { id: 'victim', prompt: [...prompt, ...prompt], sampling: { maxTokens: 12, ignoreEos: true } };
@@ -99,7 +98,7 @@ describe('a NaN', () => {
   });
 
   it('in freed keys and values harms nobody who comes after', async () => {
-    const engine = Engine.create(loaded, { blockSize: 4, maxNumSeqs: 4, maxModelLen: 128, enablePrefixCaching: false });
+    const engine = createEngine(loaded, { blockSize: 4, maxNumSeqs: 4, maxModelLen: 128, enablePrefixCaching: false });
     const clean = await engine.generateAll(requests());
     const embeddings = loaded.model.weights.get('model.embed_tokens.weight')!;
     const good = await embeddings.readFloats();
@@ -157,7 +156,7 @@ describe('a forward pass that fails', () => {
     async (_, plant, reason) => {
       let steps = 0;
       plant(() => steps++);
-      const engine = Engine.create(loaded, { maxNumSeqs: 8, lookAhead: 16 });
+      const engine = createEngine(loaded, { maxNumSeqs: 8, lookAhead: 16 });
       const results: Completion[] = [];
       await expect(async () => {
         for await (const result of engine.generate(requests(200))) results.push(result);
@@ -178,7 +177,7 @@ describe('a forward pass that fails', () => {
 describe('aborting at random moments', () => {
   it.each([1, 2, 3])('leaks nothing (seed %i)', async (seed) => {
     const random = seededIntegers(seed);
-    const engine = Engine.create(loaded, { maxNumSeqs: 8, blockSize: 4, maxModelLen: 100 });
+    const engine = createEngine(loaded, { maxNumSeqs: 8, blockSize: 4, maxModelLen: 100 });
     const clean = await engine.generateAll(requests());
     await Promise.all(
       Array.from({ length: 5 }, async () => {
@@ -197,7 +196,7 @@ describe('aborting at random moments', () => {
   });
 
   it('close() in the middle gives everything back', async () => {
-    const engine = Engine.create(loaded, { maxNumSeqs: 8 });
+    const engine = createEngine(loaded, { maxNumSeqs: 8 });
     const consuming = engine.generateAll(requests(200));
     const refused = expect(consuming).rejects.toThrow('closed');
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -208,7 +207,7 @@ describe('aborting at random moments', () => {
 
 describe('weights that change under the engine', () => {
   it('are used from the next step on, and what was cached before is not', async () => {
-    const engine = Engine.create(loaded, { blockSize: 4 });
+    const engine = createEngine(loaded, { blockSize: 4 });
     const before = await engine.generateAll(requests());
     const weight = loaded.model.weights.get('model.layers.0.mlp.up_proj.weight')!;
     const good = await weight.readFloats();

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Engine } from '../../src/engine/engine.js';
 import { TokenizerThread } from '../../src/text/tokenizer_thread.js';
-import { fixtures, type TinyModel, tinyModel } from './tiny_model.js';
+import { createEngine, fixtures, type TinyModel, tinyModel } from './tiny_model.js';
 
 const text = 'Two and two make four, and "ünïcödé" is no word. '.repeat(400);
 
@@ -15,7 +14,7 @@ describe('a text that takes long to tokenise', () => {
   it('is tokenised in another thread, to the same tokens, while others go on', async () => {
     const expected = loaded.tokenizer!.encode(text).length;
     const encode = vi.spyOn(loaded.tokenizer!, 'encode');
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const short = { prompt: 'One', sampling: { maxTokens: 60, ignoreEos: true } };
     const [[before], [long, after]] = await Promise.all([
       engine.generateAll([{ id: 'a', ...short }]),
@@ -32,7 +31,7 @@ describe('a text that takes long to tokenise', () => {
 
   // A thread that starts takes far longer than a turn of the event loop.
   it('leaves nothing behind when its call is aborted meanwhile', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const controller = new AbortController();
     setImmediate(() => controller.abort());
     expect(await engine.generateAll([text], {}, { signal: controller.signal })).toEqual([]);
@@ -42,7 +41,7 @@ describe('a text that takes long to tokenise', () => {
   });
 
   it('ends when the engine is closed meanwhile', async () => {
-    const engine = Engine.create(loaded);
+    const engine = createEngine(loaded);
     const closed = expect(engine.generateAll([text])).rejects.toThrow('The engine is closed');
     await new Promise(setImmediate);
     await engine.close();

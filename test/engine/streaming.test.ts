@@ -1,9 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
-import { Engine } from '../../src/engine/engine.js';
 import type { GenerateRequest } from '../../src/engine/prompt.js';
-import { tinyModel } from './tiny_model.js';
+import { createEngine, tinyModel } from './tiny_model.js';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -17,7 +16,7 @@ it('streams thousands of prompts through in bounded memory, results as they fini
   const total = 5000;
   const lookAhead = 128;
   const loaded = await tinyModel('chat');
-  const engine = Engine.create(loaded, { maxNumSeqs: 64, lookAhead });
+  const engine = createEngine(loaded, { maxNumSeqs: 64, lookAhead });
   const vocabulary = loaded.model.config.vocabSize;
   let given = 0;
   let taken = 0;

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
 import type { Completion } from '../../src/engine/completion.js';
 import { Engine, type EngineOptions } from '../../src/engine/engine.js';
 import type { GenerateRequest } from '../../src/engine/prompt.js';
@@ -32,6 +33,17 @@ export async function tinyModel(name: string, options: TinyModelOptions = {}): P
       await device.close();
     },
   };
+}
+
+/** An engine whose books are checked once more when the test has ended: nothing is held, nothing is lost. */
+export function createEngine(loaded: LoadedModel, options: EngineOptions = {}): Engine {
+  const engine = Engine.create(loaded, options);
+  onTestFinished(() => {
+    engine.checkIntegrity();
+    const { used } = engine.statistics().kvBlocks;
+    if (used > 0) throw new Error(`${used} blocks are still held`);
+  });
+  return engine;
 }
 
 /** Runs requests through an engine of its own, checks its books, and that it gives back what it took. */

@@ -1,10 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Engine } from '../../src/engine/engine.js';
 import { scoreDocuments } from '../../src/engine/score_documents.js';
 import { Device } from '../../src/tensor/device.js';
 import { disposeGradients } from '../../src/training/optimizer.js';
 import { openStudent, randomDocuments, runSteps, type Student } from '../training/student.js';
-import { bits, mixedRequests, run } from './tiny_model.js';
+import { bits, createEngine, mixedRequests, run } from './tiny_model.js';
 
 describe.each(['full', 'lora'] as const)('engine and trainer on one model (%s)', (method) => {
   let device: Device;
@@ -28,7 +27,7 @@ describe.each(['full', 'lora'] as const)('engine and trainer on one model (%s)',
 
   it('gives the same log-probabilities to the bit, before a step and after it', async () => {
     const documents = requests().map(({ prompt }) => prompt as number[]);
-    const engine = Engine.create(student, { blockSize: 4 });
+    const engine = createEngine(student, { blockSize: 4 });
     const scored: string[] = [];
     for (let round = 0; round < 2; round++) {
       const byTrainer = await scoreDocuments(student.model, documents);
@@ -42,7 +41,7 @@ describe.each(['full', 'lora'] as const)('engine and trainer on one model (%s)',
   });
 
   it('samples from the new weights after a step, and nothing from the cache of the old', async () => {
-    const engine = Engine.create(student, { blockSize: 4 });
+    const engine = createEngine(student, { blockSize: 4 });
     const before = await engine.generateAll(requests());
     expect(bits(await engine.generateAll(requests()))).toBe(bits(before));
     expect(engine.statistics().prefixHitTokens).toBeGreaterThan(0);
@@ -55,7 +54,7 @@ describe.each(['full', 'lora'] as const)('engine and trainer on one model (%s)',
   });
 
   it('goes on generating while steps are made', async () => {
-    const engine = Engine.create(student, { blockSize: 4, maxNumSeqs: 4 });
+    const engine = createEngine(student, { blockSize: 4, maxNumSeqs: 4 });
     const version = student.model.weightVersion;
     const [during] = await Promise.all([engine.generateAll([...requests(), ...requests()]), train(80)]);
     expect(student.model.weightVersion).toBeGreaterThan(version + 5);
