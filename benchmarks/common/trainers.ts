@@ -3,10 +3,11 @@ import { basename, dirname } from 'node:path';
 import { Peer } from '../../src/bench/peer.js';
 import type { LoadedModel } from '../../src/nn/load.js';
 import { parseTrainConfig } from '../../src/training/config.js';
+import { documentsInMemory, type TrainingDocument } from '../../src/training/documents.js';
 import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients, type Parameters } from '../../src/training/optimizer.js';
-import type { TrainingDocument, Window } from '../../src/training/packing.js';
+import type { Window } from '../../src/training/packing.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer } from '../../src/training/trainer.js';
 import type { Contender } from './contest.js';
@@ -52,8 +53,9 @@ export async function ourTrainer({ model, masters }: LoadedModel, setup: Trainin
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const schedule = createSchedule('constant', 1, 0);
   const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator: null });
-  const documents = setup.documents.map(toDocument);
-  const window = oneWindow(documents);
+  const list = setup.documents.map(toDocument);
+  const window = oneWindow(list);
+  const documents = documentsInMemory(list);
   let steps = 0;
   return {
     name: `compress-distill ${model.dtype}`,

@@ -68,7 +68,7 @@ async function findRow(
   wanted: string | undefined,
 ): Promise<{ id: string; messages: Message[]; where: string }> {
   const { readJsonl } = await import('../data/jsonl.js');
-  const { conversationRow } = await import('../training/dataset.js');
+  const { conversationRow } = await import('../training/tokenise.js');
   for await (const { line, value } of readJsonl(data, (row) => conversationRow.parse(row))) {
     const id = String(value.id ?? line);
     if (wanted === undefined || wanted === id)

@@ -55,6 +55,8 @@ export const trainSchema = z
     validateEvery: z.number().int().min(0).default(0),
     /** What to do with an over-long conversation: `drop` it (default), `truncate` its end, or stop with an `error`. Always counted and reported. */
     overlong: z.enum(['drop', 'truncate', 'error']).default('drop'),
+    /** Where tokenised data is kept for the next run on it. Default: `tokenised` in the user's cache. */
+    tokenisedFolder: z.string().min(1).optional(),
 
     /** `lora` (default) trains adapters on a frozen model, `full` every weight. */
     method: z.enum(['lora', 'full']).default('lora'),

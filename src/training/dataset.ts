@@ -1,23 +1,17 @@
-// JSON Lines of conversations into documents of tokens and targets.
+// JSON Lines of conversations into the documents of a run: tokenised once into a file, then read from it row by row.
 
-import { createHash } from 'node:crypto';
-import { z } from 'zod';
-import { readJsonl } from '../data/jsonl.js';
+import { open } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
-import { encodeConversation } from '../text/chat_targets.js';
-import type { ChatTemplate, Message } from '../text/chat_template.js';
-import type { Tokenizer } from '../text/tokenizer.js';
+import type { ModelFiles } from '../weights/model_files.js';
 import type { CheckRow } from './objectives/objective.js';
-import type { TrainingDocument } from './packing.js';
-import { parseStrict } from './strict_schema.js';
-
-/** A row of training data; further keys are for the objective. */
-export const conversationRow = z.looseObject({
-  id: z.union([z.string(), z.number()]).optional(),
-  messages: z
-    .array(z.looseObject({ role: z.string(), content: z.string(), reasoning_content: z.string().optional() }))
-    .min(1),
-});
+import { Pauses } from './pauses.js';
+import { StoredDocuments } from './stored_documents.js';
+import { LineError, type TokenisedLines, tokeniseLines } from './tokenise.js';
+import { TokenisePool } from './tokenise_pool.js';
+import { cacheKey, defaultTokenisedFolder, openCached, storeCached, unreadable } from './tokenised_cache.js';
+import { TokenisedDocument, type TokenisedFile } from './tokenised_file.js';
+import type { TokenisedRows } from './tokenised_rows.js';
 
 export interface DatasetReport {
   /** Rows read. */
@@ -31,18 +25,31 @@ export interface DatasetReport {
   readonly trainedTokens: number;
   /** Length in tokens of the longest row, before truncation. */
   readonly longest: number;
+  /** The tokenised rows were there from an earlier run. */
+  readonly reused: boolean;
 }
 
 export interface Dataset {
-  readonly documents: readonly TrainingDocument[];
+  readonly documents: StoredDocuments;
   readonly report: DatasetReport;
-  /** SHA-256 of all tokens, targets and kept data in order. */
+  /** Changes with tokens, targets, ids and kept data of the documents. */
   readonly fingerprint: string;
+  /** Ends the reading of documents. */
+  close(): void;
+}
+
+/** How far tokenising is. */
+export interface TokeniseProgress {
+  readonly rows: number;
+  readonly tokens: number;
+  /** Of the files. */
+  readonly bytes: number;
+  readonly totalBytes: number;
 }
 
 export interface DatasetOptions {
-  readonly tokenizer: Tokenizer;
-  readonly template: ChatTemplate;
+  /** Whose tokenizer and chat template to use; it has both. */
+  readonly model: ModelFiles;
   /** The most tokens a document may have. */
   readonly maxTokens: number;
   readonly overlong: 'drop' | 'truncate' | 'error';
@@ -50,109 +57,205 @@ export interface DatasetOptions {
   readonly keepData?: boolean;
   /** What the objective demands of a row. */
   readonly checkRow?: CheckRow | null;
+  /** Where tokenised data is kept. Default: `tokenised` in the user's cache. */
+  readonly folder?: string | undefined;
+  /** Threads that tokenise, if there is enough to do. Default: all cores. */
+  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: TokeniseProgress) => void) | undefined;
 }
 
 /**
- * Reads and tokenises every row of `files`.
+ * Tokenises every row of `files`, or finds that done.
  * @throws {UserError} one line with file and line for a malformed row, a row with nothing to train, an over-long row (with
  *   `overlong: 'error'`), and for data in which nothing is left to train
  */
 export async function loadDataset(files: readonly string[], options: DatasetOptions): Promise<Dataset> {
-  const documents: TrainingDocument[] = [];
-  const hash = createHash('sha256');
-  const report: Mutable<DatasetReport> = {
-    rows: 0,
-    overlong: 0,
-    truncated: 0,
-    dropped: 0,
-    tokens: 0,
-    trainedTokens: 0,
-    longest: 0,
+  const { model, folder = defaultTokenisedFolder(), keepData = false, signal } = options;
+  signal?.throwIfAborted();
+  const key = await cacheKey(files, { text: await model.textFingerprint(), keepData }, signal);
+  const cached = await openCached(folder, key);
+  const file = cached ?? (await storeCached(folder, key, tokeniseFiles(files, options)));
+  try {
+    const { documents, ...counts } = await select(file, files, options);
+    if (options.checkRow) await checkRows(file, documents, options.checkRow, signal);
+    if (documents.count === 0) {
+      const reason =
+        file.info.rows === 0
+          ? 'no rows'
+          : `${counts.dropped} of ${file.info.rows} rows dropped as longer than ${options.maxTokens} tokens`;
+      throw new UserError(
+        `${files.join(', ')}: Expected at least one row to train on but received nothing to train: ${reason}`,
+      );
+    }
+    const { rows, longest, fingerprint } = file.info;
+    const { maxTokens, overlong } = options;
+    return {
+      documents,
+      report: { rows, longest, ...counts, reused: cached !== null },
+      fingerprint: `${fingerprint} ${counts.overlong > 0 ? `${overlong} at ${maxTokens}` : ''}`,
+      close: () => file.close(),
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Data below this is tokenised in this thread: others would take longer to start. */
+const bytesWorthThreads = 2 ** 20;
+/** Bytes that a thread gets at a time. */
+const batchBytes = 2 ** 18;
+
+/** The rows of all files in order. */
+async function* tokeniseFiles(
+  files: readonly string[],
+  { model, keepData = false, threads = availableParallelism(), signal, onProgress }: DatasetOptions,
+): AsyncGenerator<{ file: number; rows: TokenisedRows }> {
+  const sizes = await Promise.all(files.map(fileSize));
+  const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
+  const pool = totalBytes < bytesWorthThreads ? null : new TokenisePool(threads, { model: model.path, keepData });
+  const pauses = new Pauses();
+  const settings = { tokenizer: model.tokenizer!, template: model.chatTemplate!, keepData };
+  const [done, before] = [
+    { rows: 0, tokens: 0, bytes: 0 },
+    { file: -1, lines: 0 },
+  ];
+  /** Waits for a batch, and makes of its numbers those of the whole. */
+  const finish = async ({ file, bytes, work }: Batch): Promise<{ file: number; rows: TokenisedRows }> => {
+    if (file !== before.file) Object.assign(before, { file, lines: 0 });
+    try {
+      const { rows, lines } = await work;
+      rows.lines.forEach((line, index) => {
+        rows.lines[index] = line + before.lines;
+      });
+      rows.identities.forEach((identity, index) => {
+        // Beyond 48 bits, so that no hash of an id is the same.
+        if (Number.isNaN(identity)) rows.identities[index] = 2 ** 48 + done.rows + index;
+      });
+      before.lines += lines;
+      done.rows += rows.lengths.length;
+      done.tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
+      done.bytes += bytes;
+      onProgress?.({ ...done, totalBytes });
+      return { file, rows };
+    } catch (error) {
+      if (!(error instanceof LineError)) throw error;
+      throw new UserError(`${files[file]}:${before.lines + error.line}: ${error.message}`);
+    }
   };
-  let lastPause = performance.now();
-  for (const file of files) {
-    const parse = (row: unknown) => fitRow(row, options, report);
-    for await (const { line, value } of readJsonl(file, parse)) {
-      options.signal?.throwIfAborted();
-      if (value !== null) {
-        const document = { ...value, id: value.id || `${file}:${line}` };
-        documents.push(document);
-        report.tokens += document.tokens.length;
-        report.trainedTokens += document.trained;
-        if (options.keepData) hash.update(JSON.stringify(document.data));
-        hash.update(Int32Array.of(document.tokens.length)).update(document.tokens).update(document.targets);
-      }
-      // Tokenising is synchronous: let timers and signals through now and then.
-      if (performance.now() - lastPause > 15) {
-        await new Promise(setImmediate);
-        lastPause = performance.now();
+  const ahead = pool === null ? 0 : 2 * pool.size;
+  const waiting: Batch[] = [];
+  try {
+    for (const [file, path] of files.entries()) {
+      for await (const lines of readLines(path)) {
+        signal?.throwIfAborted();
+        const bytes = lines.length;
+        const work = pool === null ? tokeniseLines(lines, settings, pauses) : pool.tokenise(lines);
+        work.catch(() => {}); // heard of when it is its turn
+        waiting.push({ file, bytes, work });
+        if (waiting.length > ahead) yield await finish(waiting.shift()!);
       }
     }
+    for (const batch of waiting) {
+      signal?.throwIfAborted();
+      yield await finish(batch);
+    }
+  } finally {
+    await pool?.close();
   }
-  if (documents.length === 0) {
-    const reason =
-      report.rows === 0
-        ? 'no rows'
-        : `${report.dropped} of ${report.rows} rows dropped as longer than ${options.maxTokens} tokens`;
-    throw new UserError(
-      `${files.join(', ')}: Expected at least one row to train on but received nothing to train: ${reason}`,
-    );
-  }
-  return { documents, report, fingerprint: hash.digest('hex') };
 }
 
-/** The document of a row, cut if need be, or null for one that is dropped. */
-function fitRow(row: unknown, options: DatasetOptions, report: Mutable<DatasetReport>): TrainingDocument | null {
-  const { id, messages, ...further } = parseStrict(conversationRow, row);
-  const { tokens, labels } = encodeConversation(messages.map(toMessage), options.template, options.tokenizer);
-  const data = options.keepData ? further : {};
-  const whole = createDocument(id === undefined ? '' : String(id), tokens, labels, data);
-  ++report.rows;
-  report.longest = Math.max(report.longest, tokens.length);
-  if (whole.trained === 0) {
-    throw new UserError('Expected an assistant message to train on but received nothing to train; remove the row');
-  }
-  options.checkRow?.(whole);
-  if (tokens.length <= options.maxTokens) return whole;
-  if (options.overlong === 'error') {
-    throw new UserError(
-      `Expected at most ${options.maxTokens} tokens but received ${tokens.length}; raise 'sequenceLength' or set 'overlong' to drop or truncate`,
-    );
-  }
-  ++report.overlong;
-  const cut = createDocument(whole.id, tokens.slice(0, options.maxTokens), labels.slice(0, options.maxTokens), data);
-  if (options.overlong === 'truncate' && cut.trained > 0) {
-    ++report.truncated;
-    return cut;
-  }
-  ++report.dropped;
-  return null;
+interface Batch {
+  readonly file: number;
+  readonly bytes: number;
+  readonly work: Promise<TokenisedLines>;
 }
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-function toMessage({
-  role,
-  content,
-  reasoning_content,
-}: z.output<typeof conversationRow>['messages'][number]): Message {
-  return reasoning_content === undefined ? { role, content } : { role, content, reasoning_content };
+async function fileSize(path: string): Promise<number> {
+  try {
+    await using file = await open(path);
+    return (await file.stat()).size;
+  } catch (error) {
+    throw unreadable(path, error as NodeJS.ErrnoException);
+  }
 }
 
-/** Shifts labels to the token before them. The label of the first token goes: nothing precedes it. */
-export function createDocument(
-  id: string,
-  tokens: readonly number[],
-  labels: readonly number[],
-  data: TrainingDocument['data'] = {},
-): TrainingDocument {
-  const targets = new Int32Array(tokens.length).fill(-1);
-  let trained = 0;
-  for (let position = 1; position < tokens.length; ++position) {
-    const label = labels[position]!;
-    targets[position - 1] = label;
-    if (label >= 0) ++trained;
+/** A file in pieces of whole lines, without its byte order mark. */
+async function* readLines(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  await using file = await open(path);
+  let rest = new Uint8Array(0);
+  let start = true;
+  for (;;) {
+    const buffer = Buffer.from(new ArrayBuffer(rest.length + batchBytes));
+    buffer.set(rest);
+    const { bytesRead } = await file.read(buffer, rest.length, batchBytes, null);
+    let bytes = buffer.subarray(0, rest.length + bytesRead);
+    if (start && bytes.subarray(0, 3).equals(Uint8Array.of(0xef, 0xbb, 0xbf))) bytes = bytes.subarray(3);
+    start = false;
+    const end = bytesRead === 0 ? bytes.length : bytes.lastIndexOf(10) + 1;
+    if (end > 0) yield Uint8Array.from(bytes.subarray(0, end));
+    if (bytesRead === 0) return;
+    rest = Uint8Array.from(bytes.subarray(end));
   }
-  return { id, tokens: Int32Array.from(tokens), targets, trained, data };
+}
+
+/** The rows to train on: all that are not too long, and the beginnings of those that are where they shall be cut. */
+async function select(file: TokenisedFile, files: readonly string[], { maxTokens, overlong }: DatasetOptions) {
+  const { index, info } = file;
+  const lengths = index.lengths.slice();
+  const trained = index.trained.slice();
+  const counts = { overlong: 0, truncated: 0, dropped: 0, tokens: 0, trainedTokens: 0 };
+  const all = { path: file.path, files, rows: Uint32Array.from(lengths.keys()), lengths, trained };
+  const documents = new StoredDocuments(file, { ...all, identities: index.identities });
+  const pauses = new Pauses();
+  for (let row = 0; row < info.rows; ++row) {
+    const length = lengths[row]!;
+    if (length > maxTokens) {
+      if (overlong === 'error') {
+        throw new UserError(
+          `${documents.where(row)}: Expected at most ${maxTokens} tokens but received ${length}; raise 'sequenceLength' or set 'overlong' to drop or truncate`,
+        );
+      }
+      ++counts.overlong;
+      trained[row] = overlong === 'truncate' ? trainedAmong(file, row, maxTokens) : 0;
+      lengths[row] = maxTokens;
+      ++counts[trained[row]! > 0 ? 'truncated' : 'dropped'];
+    }
+    if (trained[row]! > 0) {
+      counts.tokens += lengths[row]!;
+      counts.trainedTokens += trained[row]!;
+    }
+    if (row % 64 === 0 && pauses.due()) await pauses.turn();
+  }
+  const kept = all.rows.filter((row) => trained[row]! > 0);
+  return { documents: kept.length === info.rows ? documents : documents.subset(kept), ...counts };
+}
+
+function trainedAmong(file: TokenisedFile, row: number, tokens: number): number {
+  const { targets } = new TokenisedDocument(file, row, tokens, 0, '');
+  return targets.reduce((count, target) => count + Number(target >= 0), 0);
+}
+
+/** Calls `checkRow` with every whole row of the documents. */
+async function checkRows(
+  file: TokenisedFile,
+  documents: StoredDocuments,
+  checkRow: CheckRow,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const pauses = new Pauses();
+  const { lengths, trained } = file.index;
+  for (const [index, row] of documents.selection.rows.entries()) {
+    const where = documents.where(index);
+    try {
+      checkRow(new TokenisedDocument(file, row, lengths[row]!, trained[row]!, where));
+    } catch (error) {
+      throw new UserError(`${where}: ${(error as Error).message}`);
+    }
+    if (pauses.due()) {
+      await pauses.turn();
+      signal?.throwIfAborted();
+    }
+  }
 }

@@ -1,32 +1,56 @@
 // Documents into packs: best-fit decreasing into bins of `sequenceLength` tokens. A pack goes through the model as one row
-// of tokens; `cuSeqlens` and positions that restart at 0 keep its documents apart.
+// of tokens; `cuSeqlens` and positions that restart at 0 keep its documents apart. Packing looks at lengths alone, in typed
+// arrays, and lets the event loop turn, so that a million rows neither fill the memory nor freeze the process.
 
+import type { Documents, TrainingDocument } from './documents.js';
+import { Pauses } from './pauses.js';
 import { permutation } from './philox.js';
-
-/** A conversation ready for training. Token t is trained to predict `targets[t]`; −1: not trained. */
-export interface TrainingDocument {
-  readonly id: string;
-  readonly tokens: Int32Array;
-  readonly targets: Int32Array;
-  /** How many targets are not −1. */
-  readonly trained: number;
-  /** What its row says beside `id` and `messages`; empty unless an objective may ask for it. */
-  readonly data: Readonly<Record<string, unknown>>;
-}
 
 /** Which documents share a bin, as indices into the documents that were packed. */
 export interface Pack {
-  readonly documents: readonly number[];
+  readonly documents: Iterable<number>;
   readonly tokens: number;
   readonly trained: number;
 }
 
-export interface PackingPlan {
-  readonly packs: readonly Pack[];
+/** Lists of numbers laid one after another: list i is `items` from `starts[i]` to `starts[i + 1]`. */
+interface Lists {
+  readonly items: Uint32Array;
+  readonly starts: Uint32Array;
+}
+
+/** The packs of an epoch, in their order. */
+export class PackingPlan {
+  /** How many packs. */
+  readonly count: number;
   readonly tokens: number;
   readonly trained: number;
   /** Tokens over the room of all bins, 0 … 1. */
   readonly efficiency: number;
+  readonly #documents: Lists;
+  readonly #tokens: Uint32Array;
+  readonly #trained: Uint32Array;
+
+  /** @param documents of each pack, which has so many `tokens` of which so many are `trained` */
+  constructor(documents: Lists, tokens: Uint32Array, trained: Uint32Array, sequenceLength: number) {
+    this.#documents = documents;
+    this.#tokens = tokens;
+    this.#trained = trained;
+    this.count = tokens.length;
+    this.tokens = tokens.reduce((sum, value) => sum + value, 0);
+    this.trained = trained.reduce((sum, value) => sum + value, 0);
+    this.efficiency = this.count === 0 ? 0 : this.tokens / (this.count * sequenceLength);
+  }
+
+  pack(index: number): Pack {
+    const { items, starts } = this.#documents;
+    const documents = items.subarray(starts[index]!, starts[index + 1]!);
+    return { documents, tokens: this.#tokens[index]!, trained: this.#trained[index]! };
+  }
+
+  *packs(): Generator<Pack> {
+    for (let index = 0; index < this.count; ++index) yield this.pack(index);
+  }
 }
 
 /**
@@ -35,58 +59,89 @@ export interface PackingPlan {
  * packs depends on the lengths alone, so every epoch has as many steps.
  * @param sequenceLength tokens of a bin; every document must fit
  */
-export function packDocuments(
-  documents: readonly Pick<TrainingDocument, 'tokens' | 'trained'>[],
+export async function packDocuments(
+  { count, lengths, trained }: Pick<Documents, 'count' | 'lengths' | 'trained'>,
   sequenceLength: number,
   seed: number,
   epoch: number,
-): PackingPlan {
-  const byLength = [...permutation(documents.length, seed, 2 * epoch)].sort(
-    (a, b) => documents[b]!.tokens.length - documents[a]!.tokens.length,
-  );
-  const bins: { documents: number[]; tokens: number; trained: number }[] = [];
-  const withRoom = new RoomIndex(sequenceLength);
-  for (const index of byLength) {
-    const document = documents[index]!;
-    const length = document.tokens.length;
-    if (length < 1 || length > sequenceLength) {
-      throw new RangeError(
-        `Expected 'documents[${index}]' to have 1 to ${sequenceLength} tokens but received ${length}`,
-      );
-    }
-    const chosen = withRoom.takeFullest(length);
-    const bin = chosen === null ? { documents: [], tokens: 0, trained: 0 } : bins[chosen]!;
-    if (chosen === null) bins.push(bin);
-    bin.documents.push(index);
-    bin.tokens += length;
-    bin.trained += document.trained;
-    withRoom.add(chosen ?? bins.length - 1, sequenceLength - bin.tokens);
+): Promise<PackingPlan> {
+  const pauses = new Pauses();
+  const misfit = lengths.findIndex((length) => length < 1 || length > sequenceLength);
+  if (misfit >= 0) {
+    throw new RangeError(
+      `Expected 'documents[${misfit}]' to have 1 to ${sequenceLength} tokens but received ${lengths[misfit]}`,
+    );
   }
-  const packs = [...permutation(bins.length, seed, 2 * epoch + 1)].map((index) => bins[index]!);
-  const tokens = packs.reduce((sum, pack) => sum + pack.tokens, 0);
-  const trained = packs.reduce((sum, pack) => sum + pack.trained, 0);
-  return { packs, tokens, trained, efficiency: packs.length === 0 ? 0 : tokens / (packs.length * sequenceLength) };
+  const shuffled = await permutation(count, seed, 2 * epoch, pauses);
+  const shortness = (index: number) => sequenceLength - lengths[index]!;
+  const { items: longestFirst } = await groupBy(shuffled, shortness, sequenceLength, pauses);
+
+  const binOf = new Uint32Array(count);
+  const binTokens = new Uint32Array(count);
+  const binTrained = new Uint32Array(count);
+  const withRoom = new RoomIndex(sequenceLength, count);
+  let bins = 0;
+  for (let next = 0; next < count; ++next) {
+    const index = longestFirst[next]!;
+    const bin = withRoom.takeFullest(lengths[index]!) ?? bins++;
+    binOf[index] = bin;
+    binTokens[bin]! += lengths[index]!;
+    binTrained[bin]! += trained[index]!;
+    withRoom.add(bin, sequenceLength - binTokens[bin]!);
+    if (next % 1024 === 0 && pauses.due()) await pauses.turn();
+  }
+
+  const order = await permutation(bins, seed, 2 * epoch + 1, pauses);
+  const place = new Uint32Array(bins);
+  for (let position = 0; position < bins; ++position) place[order[position]!] = position;
+  const documents = await groupBy(longestFirst, (index) => place[binOf[index]!]!, bins, pauses);
+  const inOrder = (values: Uint32Array) => order.map((bin) => values[bin]!);
+  return new PackingPlan(documents, inOrder(binTokens), inOrder(binTrained), sequenceLength);
 }
+
+/** The numbers of `items` by their group, 0 to `groups` − 1; in a group they keep their order. */
+async function groupBy(
+  items: Uint32Array,
+  groupOf: (item: number) => number,
+  groups: number,
+  pauses: Pauses,
+): Promise<Lists> {
+  const starts = new Uint32Array(groups + 1);
+  for (const item of items) ++starts[groupOf(item) + 1]!;
+  for (let group = 0; group < groups; ++group) starts[group + 1]! += starts[group]!;
+  const grouped = new Uint32Array(items.length);
+  const next = starts.slice();
+  for (let index = 0; index < items.length; ++index) {
+    grouped[next[groupOf(items[index]!)]!++] = items[index]!;
+    if (index % 1024 === 0 && pauses.due()) await pauses.turn();
+  }
+  return { items: grouped, starts };
+}
+
+const none = 0xffff_ffff;
 
 /** Open bins by their room, with the smallest room that suffices found in O(log capacity): a tree of counts over rooms. */
 class RoomIndex {
   readonly #leaves: number;
   readonly #counts: Uint32Array;
-  readonly #bins = new Map<number, number[]>();
+  /** The bin last added of each room, and of each bin the one added before it: stacks in two arrays. */
+  readonly #top: Uint32Array;
+  readonly #below: Uint32Array;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, bins: number) {
     this.#leaves = 2 ** Math.ceil(Math.log2(capacity + 1));
     this.#counts = new Uint32Array(2 * this.#leaves);
+    this.#top = new Uint32Array(capacity + 1).fill(none);
+    this.#below = new Uint32Array(bins);
   }
 
   add(bin: number, room: number): void {
-    const bins = this.#bins.get(room);
-    if (bins) bins.push(bin);
-    else this.#bins.set(room, [bin]);
+    this.#below[bin] = this.#top[room]!;
+    this.#top[room] = bin;
     this.#count(room, 1);
   }
 
-  /** Removes and returns the earliest opened of the bins with the least room ≥ `needed`, or null. */
+  /** Removes and returns the last added of the bins with the least room ≥ `needed`, or null. */
   takeFullest(needed: number): number | null {
     let node = needed + this.#leaves;
     // Up to the first subtree, at or right of the leaf `needed`, that holds a bin; then down to its leftmost leaf.
@@ -97,7 +152,8 @@ class RoomIndex {
     }
     while (node < this.#leaves) node = this.#counts[2 * node]! > 0 ? 2 * node : 2 * node + 1;
     const room = node - this.#leaves;
-    const bin = this.#bins.get(room)!.pop()!;
+    const bin = this.#top[room]!;
+    this.#top[room] = this.#below[bin]!;
     this.#count(room, -1);
     return bin;
   }
@@ -152,21 +208,21 @@ export interface Window {
 }
 
 /** Cuts an epoch's packs into windows of `gradientAccumulation` micro-batches of `microBatch` packs; the last may be shorter. */
-export function planWindows(packs: readonly Pack[], microBatch: number, gradientAccumulation: number): Window[] {
-  const windows: Window[] = [];
+export function* planWindows(plan: PackingPlan, microBatch: number, gradientAccumulation: number): Generator<Window> {
   const windowPacks = microBatch * gradientAccumulation;
-  for (let first = 0; first < packs.length; first += windowPacks) {
+  for (let first = 0; first < plan.count; first += windowPacks) {
+    const end = Math.min(first + windowPacks, plan.count);
     const microBatches: MicroBatch[] = [];
     let windowTokens = 0;
     let trained = 0;
-    for (let start = first; start < Math.min(first + windowPacks, packs.length); start += microBatch) {
-      const chosen = packs.slice(start, Math.min(start + microBatch, first + windowPacks));
-      const tokens = chosen.reduce((sum, pack) => sum + pack.tokens, 0);
-      microBatches.push({ packs: chosen, tokens });
+    for (let start = first; start < end; start += microBatch) {
+      const packs: Pack[] = [];
+      for (let index = start; index < Math.min(start + microBatch, end); ++index) packs.push(plan.pack(index));
+      const tokens = packs.reduce((sum, pack) => sum + pack.tokens, 0);
+      microBatches.push({ packs, tokens });
       windowTokens += tokens;
-      trained += chosen.reduce((sum, pack) => sum + pack.trained, 0);
+      trained += packs.reduce((sum, pack) => sum + pack.trained, 0);
     }
-    windows.push({ microBatches, tokens: windowTokens, trained });
+    yield { microBatches, tokens: windowTokens, trained };
   }
-  return windows;
 }

@@ -1,10 +1,12 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), on the host: a random number is a
 // pure function of (seed, purpose, step, index), so resuming, re-packing and sharding agree without any generator state.
 
+import { Pauses } from './pauses.js';
+
 const kRounds = 10;
 
 /** What a random number is for; numbers of different purposes are independent of each other. */
-export const Purpose = { shuffle: 0x53_48_55_46, loraInit: 0x4c_4f_52_41 } as const;
+export const Purpose = { shuffle: 0x53_48_55_46, loraInit: 0x4c_4f_52_41, validation: 0x56_41_4c_49 } as const;
 
 /** The ten-round Philox block: counter (4 words) and key (2 words) to four uniform 32-bit words. */
 export function philox4x32(
@@ -38,8 +40,16 @@ function multiplyHigh(x: number, y: number): number {
 
 /** A uniform 32-bit word: number `index` of the stream (seed, purpose, step). `seed` below 2^53, `index` below 2^34. */
 export function randomWord(seed: number, purpose: number, step: number, index: number): number {
-  const key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0] as const;
-  return philox4x32([Math.floor(index / 4) >>> 0, 0, step >>> 0, purpose >>> 0], key)[index & 3]!;
+  return blockOf(keyOf(seed), purpose, step, Math.floor(index / 4))[index & 3]!;
+}
+
+function keyOf(seed: number): [number, number] {
+  return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+}
+
+/** Words 4 · block to 4 · block + 3 of a stream. */
+function blockOf(key: readonly [number, number], purpose: number, step: number, block: number) {
+  return philox4x32([block >>> 0, 0, step >>> 0, purpose >>> 0], key);
 }
 
 /** `count` floats uniform in [low, high), in f32. */
@@ -52,9 +62,9 @@ export function uniform(
   high: number,
 ): Float32Array {
   const values = new Float32Array(count);
-  const key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0] as const;
+  const key = keyOf(seed);
   for (let block = 0; block * 4 < count; ++block) {
-    const words = philox4x32([block >>> 0, 0, step >>> 0, purpose >>> 0], key);
+    const words = blockOf(key, purpose, step, block);
     for (let lane = 0; lane < 4 && block * 4 + lane < count; ++lane) {
       // 24 bits: every value is exact in f32 and below 1.
       values[block * 4 + lane] = low + (words[lane]! >>> 8) * 2 ** -24 * (high - low);
@@ -63,14 +73,28 @@ export function uniform(
   return values;
 }
 
-/** A permutation of 0 … count−1 (Fisher–Yates), a function of its arguments alone. */
-export function permutation(count: number, seed: number, step: number): Uint32Array {
-  const order = Uint32Array.from({ length: count }, (_, index) => index);
-  for (let last = count - 1; last > 0; --last) {
-    const chosen = Math.floor((randomWord(seed, Purpose.shuffle, step, last) / 2 ** 32) * (last + 1));
-    const held = order[last]!;
-    order[last] = order[chosen]!;
-    order[chosen] = held;
+/**
+ * A permutation of 0 … count−1 (Fisher–Yates), a function of the numbers it is given.
+ * @param pauses when the event loop shall turn meanwhile
+ */
+export async function permutation(
+  count: number,
+  seed: number,
+  step: number,
+  pauses: Pauses = new Pauses(),
+): Promise<Uint32Array> {
+  const order = new Uint32Array(count);
+  for (let index = 0; index < count; ++index) order[index] = index;
+  const key = keyOf(seed);
+  for (let last = count - 1; last > 0; ) {
+    const words = blockOf(key, Purpose.shuffle, step, last >>> 2);
+    for (let lane = last & 3; lane >= 0 && last > 0; --lane, --last) {
+      const chosen = Math.floor((words[lane]! / 2 ** 32) * (last + 1));
+      const held = order[last]!;
+      order[last] = order[chosen]!;
+      order[chosen] = held;
+    }
+    if (last % 4096 < 4 && pauses.due()) await pauses.turn();
   }
   return order;
 }

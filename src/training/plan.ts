@@ -2,7 +2,8 @@
 // so that every rank and a resumed run agree on it.
 
 import type { TrainConfig } from './config.js';
-import { type PackingPlan, packDocuments, planWindows, type TrainingDocument, type Window } from './packing.js';
+import type { Documents } from './documents.js';
+import { type PackingPlan, packDocuments, planWindows, type Window } from './packing.js';
 
 export type PlanSettings = Pick<
   TrainConfig,
@@ -21,26 +22,30 @@ export class TrainingPlan {
   readonly totalSteps: number;
   /** Of the first epoch; later ones differ in order alone. */
   readonly packing: PackingPlan;
-  readonly #documents: readonly TrainingDocument[];
+  readonly #documents: Documents;
   readonly #settings: PlanSettings;
 
-  constructor(documents: readonly TrainingDocument[], settings: PlanSettings) {
+  static async create(documents: Documents, settings: PlanSettings): Promise<TrainingPlan> {
+    return new TrainingPlan(documents, settings, await packEpoch(documents, settings, 0));
+  }
+
+  private constructor(documents: Documents, settings: PlanSettings, packing: PackingPlan) {
     this.#documents = documents;
     this.#settings = settings;
-    this.packing = this.#pack(0);
+    this.packing = packing;
     const perStep = settings.microBatch * settings.gradientAccumulation;
-    const steps = settings.epochs * Math.ceil(this.packing.packs.length / perStep);
+    const steps = settings.epochs * Math.ceil(packing.count / perStep);
     this.totalSteps = Math.min(steps, settings.maxSteps ?? steps);
   }
 
   /** All steps in order. Those up to `done` are passed over but counted. */
-  *stepsAfter(done: number): Generator<PlannedStep> {
+  async *stepsAfter(done: number): AsyncGenerator<PlannedStep> {
     const { epochs, microBatch, gradientAccumulation } = this.#settings;
     let step = 0;
     let firstMicroBatch = 0;
     for (let epoch = 0; epoch < epochs; ++epoch) {
-      const { packs } = epoch === 0 ? this.packing : this.#pack(epoch);
-      for (const window of planWindows(packs, microBatch, gradientAccumulation)) {
+      const packing = epoch === 0 ? this.packing : await packEpoch(this.#documents, this.#settings, epoch);
+      for (const window of planWindows(packing, microBatch, gradientAccumulation)) {
         if (step === this.totalSteps) return;
         ++step;
         if (step > done) yield { step, window, firstMicroBatch };
@@ -50,13 +55,13 @@ export class TrainingPlan {
   }
 
   /** Trained tokens of the whole run. */
-  trainedTokens(): number {
+  async trainedTokens(): Promise<number> {
     let tokens = 0;
-    for (const { window } of this.stepsAfter(0)) tokens += window.trained;
+    for await (const { window } of this.stepsAfter(0)) tokens += window.trained;
     return tokens;
   }
+}
 
-  #pack(epoch: number): PackingPlan {
-    return packDocuments(this.#documents, this.#settings.sequenceLength, this.#settings.seed, epoch);
-  }
+function packEpoch(documents: Documents, { sequenceLength, seed }: PlanSettings, epoch: number): Promise<PackingPlan> {
+  return packDocuments(documents, sequenceLength, seed, epoch);
 }

@@ -11,18 +11,19 @@ import { adapterTensors, attachLora } from './lora_modules.js';
 import type { StepMetrics, ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import { AdamW, type Parameters } from './optimizer.js';
-import type { TrainingDocument } from './packing.js';
 import { TrainingPlan } from './plan.js';
 import { createSchedule } from './schedule.js';
+import { type Selection, StoredDocuments } from './stored_documents.js';
+import { TokenisedFile } from './tokenised_file.js';
 import { DivergenceError, Trainer } from './trainer.js';
 import { Validation } from './validation.js';
 
 /** What a rank needs to know; can be sent to another thread. */
 export interface RankSetup {
   readonly config: TrainConfig;
-  readonly documents: readonly TrainingDocument[];
-  /** Held out; their loss is computed now and then. */
-  readonly validation: readonly TrainingDocument[];
+  readonly documents: Selection;
+  /** Held out, of the same file; their loss is computed now and then. */
+  readonly validation: Selection;
   readonly rank: number;
   readonly ranks: number;
   /** Name of the group that the ranks meet in. */
@@ -50,9 +51,13 @@ export interface RankDuties {
  * @throws {DivergenceError} when loss or gradients are not finite; the state before that step has been saved
  */
 export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
-  const { config, documents, rank, ranks, group, threads, checkpoint } = setup;
+  const { config, rank, ranks, group, threads, checkpoint } = setup;
   const device = Device.open(config.device, { threads });
+  let data: TokenisedFile | null = null;
   try {
+    data = await TokenisedFile.open(setup.documents.path);
+    const documents = new StoredDocuments(data, setup.documents);
+    const heldOut = new StoredDocuments(data, setup.validation);
     const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
     const loaded = await loadModel(config.model, {
@@ -88,13 +93,13 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       optimizer.restored();
       model.weightsChanged();
     }
-    const plan = new TrainingPlan(documents, config);
+    const plan = await TrainingPlan.create(documents, config);
     const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
     const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator });
     await duties?.started(plan, trainable);
 
     let saved = checkpoint?.step ?? 0;
-    const validation = setup.validation.length > 0 ? new Validation(setup.validation, config.sequenceLength) : null;
+    const validation = heldOut.count > 0 ? await Validation.create(heldOut, config.sequenceLength) : null;
     const validate = async (step: number) => {
       if (validation === null) return;
       const validationLoss = await validation.loss(model, communicator);
@@ -102,7 +107,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       await duties?.validated({ step, validationLoss });
     };
     if (saved === 0) await validate(0);
-    for (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {
+    for await (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {
       try {
         const stop = duties?.stopRequested() ?? false;
         const { metrics, stopRequested } = await trainer.step(step, window, documents, firstMicroBatch, stop);
@@ -123,6 +128,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     await duties?.finished(loaded);
     return true;
   } finally {
+    data?.close();
     await device.close();
   }
 }

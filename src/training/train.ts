@@ -11,14 +11,13 @@ import { readAdapterSettings } from './adapter_files.js';
 import { type Checkpoint, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
-import { type Dataset, type DatasetReport, loadDataset } from './dataset.js';
+import { type Dataset, type DatasetReport, loadDataset, type TokeniseProgress } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
 import { expectMemory, type MemoryPlan, planMemory } from './memory_plan.js';
 import { MetricsLog, readMetrics, readValidation, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import type { LoadedObjective } from './objectives/objective.js';
 import type { AdamW } from './optimizer.js';
-import type { TrainingDocument } from './packing.js';
 import type { TrainingPlan } from './plan.js';
 import type { RankDuties } from './rank.js';
 import { DivergenceError } from './trainer.js';
@@ -45,6 +44,7 @@ export interface TrainStart {
 export interface TrainOptions {
   /** Aborting saves a checkpoint after the step in progress, then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  readonly onTokenise?: ((progress: TokeniseProgress) => void) | undefined;
   readonly onStart?: ((start: TrainStart) => void) | undefined;
   readonly onStep?: ((metrics: StepMetrics, totalSteps: number) => void) | undefined;
   readonly onValidation?: ((metrics: ValidationMetrics) => void) | undefined;
@@ -81,9 +81,27 @@ export async function train(settings: TrainConfig, options: TrainOptions = {}): 
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const files = await resolveModel(config.model);
   files.weights.close();
-  const dataset = await loadConversations(config, files, objective, signal);
-  const { training, validation } = splitDocuments(dataset.documents, config.validationSplit, config.seed);
-  const fingerprint = runFingerprint(config, files, dataset, validation, objective, adapter);
+  const dataset = await loadConversations(config, files, objective, options);
+  try {
+    return await trainOn(dataset, { config, files, objective, adapter }, options);
+  } finally {
+    dataset.close();
+  }
+}
+
+interface Subject {
+  readonly config: TrainConfig;
+  readonly files: ModelFiles;
+  readonly objective: LoadedObjective;
+  /** The fingerprint of the adapter that training goes on from. */
+  readonly adapter: string | null;
+}
+
+async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions): Promise<TrainResult> {
+  const { config, files } = subject;
+  const { signal } = options;
+  const { training, validation } = await splitDocuments(dataset.documents, config.validationSplit, config.seed);
+  const fingerprint = runFingerprint(subject, dataset);
   if (config.resume) {
     const finished = await finishedRun(config.output, fingerprint);
     if (finished) return finished;
@@ -92,13 +110,13 @@ export async function train(settings: TrainConfig, options: TrainOptions = {}): 
   const memory = planMemory(files.config, config, tokens);
   const available = process.availableMemory();
   expectMemory(memory, config, available);
-  const before = { validationRows: validation.length, memory, availableMemory: available };
+  const before = { validationRows: validation.count, memory, availableMemory: available };
   const run = await Run.open(config, dataset, before, fingerprint, options);
   const threads = config.threads ?? availableParallelism();
   const setup = {
     config,
-    documents: training,
-    validation,
+    documents: training.selection,
+    validation: validation.selection,
     ranks: config.dataParallel,
     threads: Math.max(1, Math.floor(threads / config.dataParallel)),
     checkpoint: run.checkpoint,
@@ -132,7 +150,7 @@ function loadConversations(
   config: TrainConfig,
   files: ModelFiles,
   { checkRow }: LoadedObjective,
-  signal: AbortSignal | undefined,
+  { signal, onTokenise }: TrainOptions,
 ): Promise<Dataset> {
   const { tokenizer, chatTemplate: template } = files;
   if (tokenizer === null || template === null) {
@@ -144,19 +162,13 @@ function loadConversations(
   const context = Number(files.config.max_position_embeddings ?? Number.POSITIVE_INFINITY);
   const maxTokens = Math.min(config.sequenceLength, context);
   const keepData = config.objective !== 'cross-entropy';
-  const { overlong } = config;
-  return loadDataset(config.data, { tokenizer, template, maxTokens, overlong, keepData, checkRow, signal });
+  const { data, overlong, tokenisedFolder: folder, threads } = config;
+  const limits = { maxTokens, overlong, keepData, checkRow };
+  return loadDataset(data, { model: files, ...limits, folder, threads, signal, onProgress: onTokenise });
 }
 
 /** Of everything that decides the weights; how and where the run runs does not. */
-function runFingerprint(
-  config: TrainConfig,
-  files: ModelFiles,
-  dataset: Dataset,
-  validation: readonly TrainingDocument[],
-  objective: LoadedObjective,
-  adapter: string | null,
-): string {
+function runFingerprint({ config, files, objective, adapter }: Subject, dataset: Dataset): string {
   const {
     model: _m,
     data: _d,
@@ -168,14 +180,14 @@ function runFingerprint(
     resume: _r,
     adapter: _l,
     objective: _b,
+    tokenisedFolder: _f,
     ...rest
   } = config;
   const { device: _v, dataParallel: _p, activationCheckpointing: _a, ...settings } = rest;
-  const held = validation.map(({ id }) => id);
   return createHash('sha256')
     .update(
       JSON.stringify({
-        ...{ settings, objective: objective.fingerprint, held, adapter },
+        ...{ settings, objective: objective.fingerprint, adapter },
         ...{ model: files.fingerprint, dataset: dataset.fingerprint },
       }),
     )
@@ -264,7 +276,7 @@ class Run implements RankDuties {
       ...this.#before,
       totalSteps: plan.totalSteps,
       resumedStep: this.checkpoint?.step ?? 0,
-      packs: plan.packing.packs.length,
+      packs: plan.packing.count,
       packingEfficiency: plan.packing.efficiency,
       trainableParameters,
     });
@@ -301,7 +313,7 @@ class Run implements RankDuties {
     this.result = {
       output,
       steps: plan.totalSteps,
-      trainedTokens: plan.trainedTokens(),
+      trainedTokens: await plan.trainedTokens(),
       seconds,
       finalLoss: last?.loss ?? Number.NaN,
       validationLoss: (await readValidation(this.#log.file)).at(-1)?.validationLoss ?? null,
@@ -311,7 +323,7 @@ class Run implements RankDuties {
       result: this.result,
       dataset: this.#dataset.report,
       validationRows: this.#before.validationRows,
-      packing: { packs: plan.packing.packs.length, efficiency: plan.packing.efficiency },
+      packing: { packs: plan.packing.count, efficiency: plan.packing.efficiency },
       trainableParameters: this.#trainableParameters,
       settings: this.#config,
     };

@@ -7,10 +7,11 @@ import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
 import { Tape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
+import type { Documents, TrainingDocument } from './documents.js';
 import type { StepMetrics } from './metrics.js';
 import { evaluateObjective, type LoadedObjective, type ObjectiveWindow } from './objectives/objective.js';
 import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
-import { assembleBatch, type Pack, type TrainingDocument, type Window } from './packing.js';
+import { assembleBatch, type Pack, type Window } from './packing.js';
 import type { Schedule } from './schedule.js';
 
 export interface TrainerOptions {
@@ -61,7 +62,7 @@ export class Trainer {
   async step(
     step: number,
     window: Window,
-    documents: readonly TrainingDocument[],
+    documents: Documents,
     firstMicroBatch: number,
     stop = false,
   ): Promise<StepResult> {
@@ -72,17 +73,15 @@ export class Trainer {
     // [loss, ranks that want to stop], summed over the ranks.
     using summary = Tensor.from(model.device, [0, stop ? 1 : 0]);
     const rowsOf = (packs: readonly Pack[]) =>
-      packs.flatMap((pack) => pack.documents.map((index) => documents[index]!));
-    const objectiveWindow = {
-      trained: window.trained,
-      rows: window.microBatches.flatMap(({ packs }) => rowsOf(packs)),
-    };
-    for (const [index, microBatch] of window.microBatches.entries()) {
+      packs.flatMap((pack) => Array.from(pack.documents, (index) => documents.at(index)));
+    const rows = window.microBatches.map(({ packs }) => rowsOf(packs));
+    const objectiveWindow = { trained: window.trained, rows: rows.flat() };
+    for (const [index, microBatch] of rows.entries()) {
       if (communicator && index % communicator.size !== communicator.rank) continue;
       scope(() => {
         const options = { ...this.#options, window: objectiveWindow, number: firstMicroBatch + index };
         const total = summary.narrow(0, 0, 1);
-        launch('add', [total, addGradients(model, rowsOf(microBatch.packs), options), total], [1]);
+        launch('add', [total, addGradients(model, microBatch, options), total], [1]);
       });
     }
     if (communicator) {

@@ -25,3 +25,8 @@ export async function fingerprintFiles(paths: readonly string[]): Promise<string
   }
   return hash.digest('hex');
 }
+
+/** SHA-256 over what a value is as JSON, in hexadecimal. */
+export function fingerprintText(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
+}

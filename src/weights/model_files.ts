@@ -6,7 +6,7 @@ import { type ChatTemplate, createChatTemplate } from '../text/chat_template.js'
 import { ggufTokenizerFiles } from '../text/gguf_tokenizer.js';
 import { createTokenizer, type Tokenizer, type TokenizerConfig, type TokenizerJson } from '../text/tokenizer.js';
 import { cachedModelPath, catalogue } from './catalogue.js';
-import { fingerprintFiles } from './fingerprint.js';
+import { fingerprintFiles, fingerprintText } from './fingerprint.js';
 import { frequencyTensor, ggufConfig, ggufTensorName, permutedHeads } from './gguf_config.js';
 import { openWeightFile, readF32, WeightFiles, type WeightSource } from './weight_source.js';
 
@@ -29,6 +29,8 @@ export interface ModelFiles {
   generationConfig: Record<string, unknown>;
   /** Changes when configuration, tokenizer or weights do. 64 hexadecimal digits. */
   fingerprint: string;
+  /** Changes when the tokens of a conversation might: of tokenizer and chat template alone. */
+  textFingerprint(): Promise<string>;
   /** Writes tokenizer, chat template and generation settings into a folder, as transformers reads them. */
   writeTokenizer(folder: string): Promise<void>;
 }
@@ -100,6 +102,11 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       fingerprint: await fingerprintFiles(
         [...described.filter((name) => names.has(name)), ...shards].map((name) => join(folder, name)),
       ),
+      async textFingerprint() {
+        const files = ['tokenizer.json', 'tokenizer_config.json'].filter((name) => names.has(name));
+        const contents = await Promise.all(files.map((name) => readFile(join(folder, name), 'utf8')));
+        return fingerprintText([...contents, template]);
+      },
       async writeTokenizer(target) {
         for (const name of names) if (tokenizerFiles.has(name)) await copyFile(join(folder, name), join(target, name));
       },
@@ -199,6 +206,7 @@ async function openGguf(path: string, name: string): Promise<ModelFiles> {
       chatTemplate: template === null ? null : chatTemplate(template, files?.config ?? {}, path),
       generationConfig: {},
       fingerprint: await fingerprintFiles([path]),
+      textFingerprint: async () => fingerprintText([files, template]),
       async writeTokenizer(target) {
         if (files === null) return;
         await writeFile(join(target, 'tokenizer.json'), JSON.stringify(files.json));

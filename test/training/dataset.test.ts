@@ -2,9 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createDocument, type DatasetOptions, loadDataset } from '../../src/training/dataset.js';
+import { type DatasetOptions, loadDataset } from '../../src/training/dataset.js';
+import { createDocument } from '../../src/training/documents.js';
 import { resolveModel } from '../../src/weights/model_files.js';
 import { goldenJson, goldenPath, modelFolder } from '../support/fixtures.js';
+import { listOf } from './student.js';
 
 describe('createDocument', () => {
   it('moves labels to the token before them and ignores the first', () => {
@@ -23,7 +25,7 @@ describe('loadDataset', () => {
     folder = await mkdtemp(join(tmpdir(), 'dataset-'));
     const files = await resolveModel(modelFolder('chat'));
     files.weights.close();
-    options = { tokenizer: files.tokenizer!, template: files.chatTemplate!, maxTokens: 1000, overlong: 'drop' };
+    options = { model: files, maxTokens: 1000, overlong: 'drop', folder: join(folder, 'tokenised') };
   });
   afterAll(() => rm(folder, { recursive: true }));
 
@@ -43,11 +45,10 @@ describe('loadDataset', () => {
   it('gives the tokens and targets of the golden conversations', async () => {
     const { documents } = goldenJson<{ documents: { tokens: number[]; labels: number[] }[] }>('chat.run.json');
     const dataset = await loadDataset([goldenPath('chat.run.jsonl')], options);
-    expect(dataset.documents.map(({ tokens }) => [...tokens])).toEqual(documents.map(({ tokens }) => tokens));
-    expect(dataset.documents.map(({ targets }) => [...targets])).toEqual(
-      documents.map(({ labels }) => [...labels.slice(1), -1]),
-    );
-    expect(dataset.documents.map(({ id }) => id)).toEqual(['row-0', 'row-1', 'row-2', 'row-3']);
+    const rows = listOf(dataset.documents);
+    expect(rows.map(({ tokens }) => [...tokens])).toEqual(documents.map(({ tokens }) => tokens));
+    expect(rows.map(({ targets }) => [...targets])).toEqual(documents.map(({ labels }) => [...labels.slice(1), -1]));
+    expect(rows.map(({ id }) => id)).toEqual(['row-0', 'row-1', 'row-2', 'row-3']);
     const tokens = documents.reduce((sum, document) => sum + document.tokens.length, 0);
     expect(dataset.report).toMatchObject({ rows: 4, overlong: 0, tokens });
   });
@@ -55,7 +56,7 @@ describe('loadDataset', () => {
   it('names rows without an id by file and line, and fingerprints the contents', async () => {
     const file = await write(turn('1+1?', '2'), '', turn('2+2?', '4'));
     const dataset = await loadDataset([file], options);
-    expect(dataset.documents.map(({ id }) => id)).toEqual([`${file}:1`, `${file}:3`]);
+    expect(listOf(dataset.documents).map(({ id }) => id)).toEqual([`${file}:1`, `${file}:3`]);
     const again = await loadDataset([await write(turn('1+1?', '2'), turn('2+2?', '4'))], options);
     const other = await loadDataset([await write(turn('1+1?', '2'), turn('2+2?', '5'))], options);
     expect(again.fingerprint).toBe(dataset.fingerprint);
@@ -65,12 +66,13 @@ describe('loadDataset', () => {
   it('counts over-long rows and drops, truncates or refuses them', async () => {
     const file = await write(turn('short?', 'yes'), turn('long?', 'no '.repeat(200)));
     const dropped = await loadDataset([file], { ...options, maxTokens: 60 });
-    expect(dropped.documents).toHaveLength(1);
+    expect(dropped.documents.count).toBe(1);
     expect(dropped.report).toMatchObject({ rows: 2, overlong: 1, dropped: 1, truncated: 0 });
     const truncated = await loadDataset([file], { ...options, maxTokens: 60, overlong: 'truncate' });
-    expect(truncated.documents.map(({ tokens }) => tokens.length)[1]).toBe(60);
+    expect(truncated.documents.at(1).tokens).toHaveLength(60);
+    expect(truncated.documents.at(1).trained).toBe(truncated.documents.at(1).targets.filter((id) => id >= 0).length);
     expect(truncated.report).toMatchObject({ overlong: 1, dropped: 0, truncated: 1 });
-    expect(truncated.documents[1]!.targets.at(-1)).toBe(-1);
+    expect(truncated.documents.at(1).targets.at(-1)).toBe(-1);
     await expect(loadDataset([file], { ...options, maxTokens: 60, overlong: 'error' })).rejects.toThrow(
       new RegExp(`^${file}:2: Expected at most 60 tokens but received \\d+; raise 'sequenceLength'`),
     );

@@ -14,11 +14,10 @@ import { Tape } from '../../src/tensor/tape.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
 import { parseTrainConfig } from '../../src/training/config.js';
-import { createDocument } from '../../src/training/dataset.js';
+import { createDocument, documentsInMemory, type TrainingDocument } from '../../src/training/documents.js';
 import { adapterTensors } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients, type Parameters } from '../../src/training/optimizer.js';
-import type { TrainingDocument } from '../../src/training/packing.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { train } from '../../src/training/train.js';
 import { Trainer } from '../../src/training/trainer.js';
@@ -161,7 +160,7 @@ describe.each(cases)('$model, $method', ({ model: name, method }) => {
     const trainer = new Trainer({ ...run, ...common, objective, model, parameters, optimizer, schedule });
     for (const [index, expected] of run.steps.entries()) {
       const window = windowOf(run.batches[index % run.batches.length]!, documents);
-      const { metrics } = await trainer.step(index + 1, window, documents, index);
+      const { metrics } = await trainer.step(index + 1, window, documentsInMemory(documents), index);
       expectStep(metrics, expected);
     }
     for (const [parameter, weight] of parameters)

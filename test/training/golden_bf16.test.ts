@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type LoadedModel, loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
-import { createDocument } from '../../src/training/dataset.js';
+import { createDocument, documentsInMemory } from '../../src/training/documents.js';
 import { adapterTensors } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients } from '../../src/training/optimizer.js';
@@ -68,7 +68,7 @@ describe.each(['tied', 'linear'] as const)('%s in bf16', (name) => {
     const window = windowOf(run.batches[0]!, documents);
     const result: number[] = [];
     for (let step = 1; step <= steps; ++step)
-      result.push((await trainer.step(step, window, documents, step - 1)).metrics.loss);
+      result.push((await trainer.step(step, window, documentsInMemory(documents), step - 1)).metrics.loss);
     optimizer.dispose();
     disposeGradients(parameters);
     return result;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Device } from '../../src/tensor/device.js';
 import { parseTrainConfig } from '../../src/training/config.js';
+import { documentsInMemory } from '../../src/training/documents.js';
 import { expectMemory, planMemory } from '../../src/training/memory_plan.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
@@ -35,9 +36,11 @@ describe('planMemory', () => {
       eps: 1e-8,
       weightDecay: 0,
     });
-    const [{ window } = expect.fail('no step')] = new TrainingPlan(documents, {
+    const stored = documentsInMemory(documents);
+    const training = await TrainingPlan.create(stored, {
       ...{ sequenceLength: 1000, seed: 0, epochs: 1, maxSteps: 1, microBatch: 1, gradientAccumulation: 1 },
-    }).stepsAfter(0);
+    });
+    const { window } = (await training.stepsAfter(0).next()).value!;
     const schedule = createSchedule('constant', 1, 0);
     const trainer = new Trainer({
       ...{
@@ -54,7 +57,7 @@ describe('planMemory', () => {
     });
     await device.synchronize();
     const before = device.statistics().liveBytes;
-    await trainer.step(1, window, documents, 0);
+    await trainer.step(1, window, stored, 0);
     const { peakBytes } = device.statistics();
     const plan = planMemory(
       source,

@@ -1,13 +1,15 @@
-import { describe, expect, it } from 'vitest';
-import { assembleBatch, packDocuments, planWindows } from '../../src/training/packing.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { assembleBatch, type PackingPlan, packDocuments, planWindows } from '../../src/training/packing.js';
 import { Purpose, randomWord, uniform } from '../../src/training/philox.js';
 
 function documentsOf(lengths: readonly number[]) {
-  return lengths.map((length) => ({
-    tokens: new Int32Array(length).fill(length),
-    targets: new Int32Array(length).fill(-1),
-    trained: Math.floor(length / 2),
-  }));
+  const trained = lengths.map((length) => Math.floor(length / 2));
+  return { count: lengths.length, lengths: Uint32Array.from(lengths), trained: Uint32Array.from(trained) };
+}
+
+/** What a plan holds, as plain values. */
+function packsOf(plan: PackingPlan) {
+  return [...plan.packs()].map((pack) => ({ ...pack, documents: [...pack.documents] }));
 }
 
 /** Log-normal lengths with a mean near 2,200 tokens, cut at 16,384, as long reasoning traces are distributed. */
@@ -21,15 +23,15 @@ function traceLengths(count: number, seed: number): number[] {
 }
 
 describe('packDocuments', () => {
-  it.each([1, 2, 3])('fills at least 97 %% of the room with trace-like lengths (seed %i)', (seed) => {
+  it.each([1, 2, 3])('fills at least 97 %% of the room with trace-like lengths (seed %i)', async (seed) => {
     const lengths = traceLengths(2000, seed);
     const mean = lengths.reduce((sum, length) => sum + length, 0) / lengths.length;
     expect(mean).toBeGreaterThan(1800);
     expect(mean).toBeLessThan(2600);
-    expect(packDocuments(documentsOf(lengths), 16_384, seed, 0).efficiency).toBeGreaterThanOrEqual(0.97);
+    expect((await packDocuments(documentsOf(lengths), 16_384, seed, 0)).efficiency).toBeGreaterThanOrEqual(0.97);
   });
 
-  it('loses nothing, doubles nothing and never overfills, for any lengths', () => {
+  it('loses nothing, doubles nothing and never overfills, for any lengths', async () => {
     for (let trial = 0; trial < 200; ++trial) {
       const capacity = 1 + (randomWord(trial, Purpose.shuffle, 1, 0) % 50);
       const count = randomWord(trial, Purpose.shuffle, 1, 1) % 60;
@@ -38,19 +40,21 @@ describe('packDocuments', () => {
         (_, index) => 1 + (randomWord(trial, Purpose.shuffle, 2, index) % capacity),
       );
       const documents = documentsOf(lengths);
-      const plan = packDocuments(documents, capacity, trial, 0);
-      const seen = plan.packs.flatMap((pack) => pack.documents).sort((a, b) => a - b);
+      const plan = await packDocuments(documents, capacity, trial, 0);
+      const seen = packsOf(plan)
+        .flatMap((pack) => pack.documents)
+        .sort((a, b) => a - b);
       expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
-      for (const pack of plan.packs) {
+      for (const pack of packsOf(plan)) {
         expect(pack.tokens).toBe(pack.documents.reduce((sum, index) => sum + lengths[index]!, 0));
-        expect(pack.trained).toBe(pack.documents.reduce((sum, index) => sum + documents[index]!.trained, 0));
+        expect(pack.trained).toBe(pack.documents.reduce((sum, index) => sum + documents.trained[index]!, 0));
         expect(pack.tokens).toBeLessThanOrEqual(capacity);
       }
       expect(plan.tokens).toBe(lengths.reduce((sum, length) => sum + length, 0));
     }
   });
 
-  it('chooses the same bins as best-fit decreasing done the slow way', () => {
+  it('chooses the same bins as best-fit decreasing done the slow way', async () => {
     for (let trial = 0; trial < 50; ++trial) {
       const lengths = Array.from({ length: 40 }, (_, index) => 1 + (randomWord(trial, Purpose.shuffle, 3, index) % 37));
       const rooms: number[] = [];
@@ -62,25 +66,30 @@ describe('packDocuments', () => {
         if (best < 0) rooms.push(40 - length);
         else rooms[best]! -= length;
       }
-      const plan = packDocuments(documentsOf(lengths), 40, trial, 0);
-      const filled = plan.packs.map((pack) => 40 - pack.tokens).sort((a, b) => a - b);
+      const plan = await packDocuments(documentsOf(lengths), 40, trial, 0);
+      const filled = packsOf(plan)
+        .map((pack) => 40 - pack.tokens)
+        .sort((a, b) => a - b);
       expect(filled).toEqual(rooms.sort((a, b) => a - b));
     }
   });
 
-  it('is decided by seed and epoch, with as many packs in every epoch', () => {
+  it('is decided by seed and epoch, with as many packs in every epoch', async () => {
     const documents = documentsOf(Array.from({ length: 300 }, (_, index) => 1 + (index % 30)));
-    const first = packDocuments(documents, 64, 5, 0);
-    expect(packDocuments(documents, 64, 5, 0)).toEqual(first);
-    const second = packDocuments(documents, 64, 5, 1);
-    expect(second.packs).not.toEqual(first.packs);
-    expect(second.packs).toHaveLength(first.packs.length);
-    expect(packDocuments(documents, 64, 6, 0).packs).not.toEqual(first.packs);
+    const pack = async (seed: number, epoch: number) => packsOf(await packDocuments(documents, 64, seed, epoch));
+    const first = await pack(5, 0);
+    expect(await pack(5, 0)).toEqual(first);
+    const second = await pack(5, 1);
+    expect(second).not.toEqual(first);
+    expect(second).toHaveLength(first.length);
+    expect(await pack(6, 0)).not.toEqual(first);
   });
 
-  it('accepts no documents and refuses one that does not fit', () => {
-    expect(packDocuments([], 8, 0, 0)).toEqual({ packs: [], tokens: 0, trained: 0, efficiency: 0 });
-    expect(() => packDocuments(documentsOf([9]), 8, 0, 0)).toThrow(
+  it('accepts no documents and refuses one that does not fit', async () => {
+    const nothing = await packDocuments(documentsOf([]), 8, 0, 0);
+    expect(nothing).toMatchObject({ count: 0, tokens: 0, trained: 0, efficiency: 0 });
+    expect(packsOf(nothing)).toEqual([]);
+    await expect(packDocuments(documentsOf([9]), 8, 0, 0)).rejects.toThrow(
       "Expected 'documents[0]' to have 1 to 8 tokens but received 9",
     );
   });
@@ -101,12 +110,15 @@ describe('assembleBatch', () => {
 });
 
 describe('planWindows', () => {
-  const packs = packDocuments(documentsOf(Array.from({ length: 50 }, (_, index) => 10 + (index % 5))), 30, 1, 0).packs;
+  let plan: PackingPlan;
+  beforeAll(async () => {
+    plan = await packDocuments(documentsOf(Array.from({ length: 50 }, (_, index) => 10 + (index % 5))), 30, 1, 0);
+  });
 
   it('covers every pack once and knows tokens and trained tokens beforehand', () => {
-    const windows = planWindows(packs, 2, 4);
-    expect(windows.flatMap((window) => window.microBatches.flatMap((batch) => batch.packs))).toEqual(packs);
-    expect(windows).toHaveLength(Math.ceil(packs.length / 8));
+    const windows = [...planWindows(plan, 2, 4)];
+    expect(windows.flatMap((window) => window.microBatches.flatMap((batch) => batch.packs))).toEqual([...plan.packs()]);
+    expect(windows).toHaveLength(Math.ceil(plan.count / 8));
     for (const window of windows) {
       const inside = window.microBatches.flatMap((batch) => batch.packs);
       expect(window.tokens).toBe(inside.reduce((sum, pack) => sum + pack.tokens, 0));
@@ -116,8 +128,8 @@ describe('planWindows', () => {
   });
 
   it('gives the same windows however they are cut into micro-batches', () => {
-    const wide = planWindows(packs, 8, 1);
-    const narrow = planWindows(packs, 1, 8);
+    const wide = [...planWindows(plan, 8, 1)];
+    const narrow = [...planWindows(plan, 1, 8)];
     expect(narrow.map((window) => window.microBatches.flatMap((batch) => batch.packs))).toEqual(
       wide.map((window) => window.microBatches.flatMap((batch) => batch.packs)),
     );

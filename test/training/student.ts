@@ -2,11 +2,16 @@
 import { type LoadedModel, loadModel } from '../../src/nn/load.js';
 import type { Device } from '../../src/tensor/device.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
-import { createDocument } from '../../src/training/dataset.js';
+import {
+  createDocument,
+  type Documents,
+  documentsInMemory,
+  type TrainingDocument,
+} from '../../src/training/documents.js';
 import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
-import type { TrainingDocument, Window } from '../../src/training/packing.js';
+import type { Window } from '../../src/training/packing.js';
 import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
@@ -39,6 +44,11 @@ export function windowOf(indices: readonly number[], documents: readonly Trainin
     tokens: total('tokens'),
     trained: total('trained'),
   };
+}
+
+/** All of them, in order. */
+export function listOf(documents: Documents): TrainingDocument[] {
+  return Array.from({ length: documents.count }, (_, index) => documents.at(index));
 }
 
 export interface Student extends LoadedModel {
@@ -105,7 +115,8 @@ export async function runSteps(
     ...{ microBatch: 1, gradientAccumulation: 8, sequenceLength: 64, epochs: 2, bits: 32 as const, learningRate: 1e-3 },
     ...settings,
   };
-  const plan = new TrainingPlan(documents, { ...shape, seed: 3 });
+  const stored = documentsInMemory(documents);
+  const plan = await TrainingPlan.create(stored, { ...shape, seed: 3 });
   const options = { bits, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, stochasticRounding };
   const optimizer = new AdamW(student.parameters, options);
   const trainer = new Trainer({
@@ -117,8 +128,8 @@ export async function runSteps(
   const losses: number[] = [];
   const gradNorms: number[] = [];
   try {
-    for (const { step, window, firstMicroBatch } of plan.stepsAfter(0)) {
-      const { metrics } = await trainer.step(step, window, documents, firstMicroBatch);
+    for await (const { step, window, firstMicroBatch } of plan.stepsAfter(0)) {
+      const { metrics } = await trainer.step(step, window, stored, firstMicroBatch);
       losses.push(metrics.loss);
       gradNorms.push(metrics.gradNorm);
       await afterStep();

@@ -31,6 +31,7 @@ describe('train', () => {
 
   const settings = (output: string, changes: Partial<TrainSettings> = {}): TrainSettings => ({
     ...{ model: modelFolder('chat'), data, output: join(folder, output), sequenceLength: 150, epochs: 4, threads: 2 },
+    tokenisedFolder: join(folder, 'tokenised'),
     ...{ gradientAccumulation: 3, learningRate: 1e-2, activationCheckpointing: false, lora: { rank: 4, dropout: 0.2 } },
     ...changes,
   });

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
+import type { TrainingDocument } from '../../src/training/documents.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { disposeGradients } from '../../src/training/optimizer.js';
-import type { TrainingDocument } from '../../src/training/packing.js';
 import { addGradients, DivergenceError } from '../../src/training/trainer.js';
 import { expectClose } from '../support/fixtures.js';
 import { openStudent, randomDocuments, readAll, runSteps, type Student } from './student.js';

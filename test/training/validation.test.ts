@@ -1,38 +1,44 @@
 import { describe, expect, it } from 'vitest';
 import { Device } from '../../src/tensor/device.js';
+import { documentsInMemory, type TrainingDocument } from '../../src/training/documents.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { disposeGradients, zeroGradients } from '../../src/training/optimizer.js';
 import { addGradients } from '../../src/training/trainer.js';
 import { splitDocuments, Validation } from '../../src/training/validation.js';
-import { openStudent, randomDocuments, readAll, runSteps } from './student.js';
+import { listOf, openStudent, randomDocuments, readAll, runSteps } from './student.js';
 
 const documents = randomDocuments(40, 100);
+const split = async (all: readonly TrainingDocument[], fraction: number, seed: number) => {
+  const { training, validation } = await splitDocuments(documentsInMemory(all), fraction, seed);
+  return { training: listOf(training), validation: listOf(validation) };
+};
 const ids = (chosen: readonly { id: string }[]) => chosen.map(({ id }) => id).sort();
 
 describe('splitDocuments', () => {
-  it('holds out the share it is told, every row on one side', () => {
-    const { training, validation } = splitDocuments(documents, 0.25, 0);
+  it('holds out the share it is told, every row on one side', async () => {
+    const { training, validation } = await split(documents, 0.25, 0);
     expect(validation).toHaveLength(10);
     expect(ids([...training, ...validation])).toEqual(ids(documents));
-    expect(splitDocuments(documents, 0.001, 0).validation).toEqual([]);
-    expect(splitDocuments(documents, 0, 0).training).toEqual(documents);
+    expect((await split(documents, 0.001, 0)).validation).toEqual([]);
+    expect((await split(documents, 0, 0)).training).toEqual(documents);
+    expect((await split([], 0.5, 0)).training).toEqual([]);
   });
 
-  it('goes by id and seed, not by order', () => {
-    const held = ids(splitDocuments(documents, 0.25, 0).validation);
-    expect(ids(splitDocuments([...documents].reverse(), 0.25, 0).validation)).toEqual(held);
-    expect(ids(splitDocuments(documents, 0.25, 1).validation)).not.toEqual(held);
+  it('goes by id and seed, not by order', async () => {
+    const held = ids((await split(documents, 0.25, 0)).validation);
+    expect(ids((await split([...documents].reverse(), 0.25, 0)).validation)).toEqual(held);
+    expect(ids((await split(documents, 0.25, 1)).validation)).not.toEqual(held);
   });
 
-  it('keeps rows of one id together', () => {
+  it('keeps rows of one id together', async () => {
     const twice = documents.flatMap((document) => [document, { ...document }]);
-    const { training, validation } = splitDocuments(twice, 0.25, 0);
+    const { training, validation } = await split(twice, 0.25, 0);
     expect(validation).toHaveLength(20);
     expect(training.some(({ id }) => validation.some((held) => held.id === id))).toBe(false);
   });
 
-  it('refuses to hold out everything', () => {
-    expect(() => splitDocuments(documents.slice(0, 1), 0.9, 0)).toThrow(
+  it('refuses to hold out everything', async () => {
+    await expect(split(documents.slice(0, 1), 0.9, 0)).rejects.toThrow(
       /^Expected 'validationSplit' to leave rows to train on but 0.9 holds out every one of 1; lower it$/,
     );
   });
@@ -48,8 +54,9 @@ describe('Validation', () => {
     const window = { rows: documents, trained };
     const loss = addGradients(model, documents, { objective, window, number: 0, activationCheckpointing: false });
     const [expected] = await loss.readFloats();
+    const stored = documentsInMemory(documents);
     for (const sequenceLength of [20, 64, 1000]) {
-      expect(await new Validation(documents, sequenceLength).loss(model, null)).toBeCloseTo(expected!, 5);
+      expect(await (await Validation.create(stored, sequenceLength)).loss(model, null)).toBeCloseTo(expected!, 5);
     }
     await device.close();
   });
@@ -58,7 +65,7 @@ describe('Validation', () => {
     const device = Device.open('cpu', { threads: 2 });
     const train = async (validate: boolean) => {
       const student = await openStudent(device, 'tied', 'lora', { dropout: 0.3 });
-      const validation = new Validation(documents.slice(0, 10), 64);
+      const validation = await Validation.create(documentsInMemory(documents.slice(0, 10)), 64);
       const observed: number[] = [];
       const curve = await runSteps(
         student,

@@ -6,7 +6,8 @@ import * as ops from '../../ops/index.js';
 import type { TensorData } from '../../tensor/dtype.js';
 import { currentTape } from '../../tensor/tape.js';
 import { Tensor } from '../../tensor/tensor.js';
-import type { PackedBatch, TrainingDocument } from '../packing.js';
+import type { TrainingDocument } from '../documents.js';
+import type { PackedBatch } from '../packing.js';
 
 /** Every differentiable operation, and `Tensor`, `launch` and `record` to write another one with. */
 export type Ops = typeof ops;

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createDocument } from '../../../src/training/dataset.js';
+import { createDocument } from '../../../src/training/documents.js';
 import { loadObjective } from '../../../src/training/objectives/load.js';
 
 let folder: string;

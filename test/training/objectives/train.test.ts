@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parseTrainConfig, type TrainSettings } from '../../../src/training/config.js';
 import { loadDataset } from '../../../src/training/dataset.js';
+import type { TrainingDocument } from '../../../src/training/documents.js';
 import { readMetrics } from '../../../src/training/metrics.js';
-import type { TrainingDocument } from '../../../src/training/packing.js';
 import { train } from '../../../src/training/train.js';
 import { resolveModel } from '../../../src/weights/model_files.js';
 import { expectClose, modelFolder } from '../../support/fixtures.js';
+import { listOf } from '../student.js';
 
 const example = 'examples/objectives/weighted.ts';
 let folder: string;
@@ -19,10 +20,10 @@ let documents: readonly TrainingDocument[];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'objectives-'));
   const plain = await write('plain', () => ({}));
-  const { tokenizer, chatTemplate, weights } = await resolveModel(modelFolder('chat'));
-  weights.close();
-  const options = { tokenizer: tokenizer!, template: chatTemplate!, maxTokens: 1000, overlong: 'error' as const };
-  ({ documents } = await loadDataset([plain], options));
+  const model = await resolveModel(modelFolder('chat'));
+  model.weights.close();
+  const dataset = await loadDataset([plain], { model, maxTokens: 1000, overlong: 'error', folder });
+  documents = listOf(dataset.documents);
   lengths = documents.map(({ trained }) => trained);
 });
 afterAll(() => rm(folder, { recursive: true }));
@@ -49,6 +50,7 @@ async function losses(data: string, changes: Partial<TrainSettings>): Promise<nu
     data,
     output,
     ...shape,
+    tokenisedFolder: folder,
     threads: 2,
     learningRate: 1e-2,
     lora: { rank: 4 },
