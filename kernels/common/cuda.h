@@ -82,6 +82,25 @@ inline unsigned blocksFor(int64_t count, int threads, int perThread = 1) {
   return static_cast<unsigned>(blocks < 2048 ? blocks : 2048);
 }
 
+// --- bad data -----------------------------------------------------------------------------------------------------------
+// Where a kernel reports what it found wrong in its data; Op::explain says it in words. The kernel then goes on, without touching
+// what the bad value points to.
+struct FailureReport {
+  Failure* failure;
+  int32_t* count;
+  explicit FailureReport(const Call& call) : failure(call.failure), count(call.failureCount) {}
+
+  __device__ void operator()(int code, int64_t value0, int64_t value1 = 0, int64_t value2 = 0, int64_t value3 = 0) const {
+    if (atomicExch(&failure->claimed, 1) != 0) return;
+    failure->code = code;
+    failure->values[0] = value0;
+    failure->values[1] = value1;
+    failure->values[2] = value2;
+    failure->values[3] = value3;
+    atomicAdd(count, 1);
+  }
+};
+
 // --- 16-byte accesses ---------------------------------------------------------------------------------------------------
 // As many elements as one load instruction takes at most.
 template <class T>

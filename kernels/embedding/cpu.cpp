@@ -9,9 +9,7 @@ constexpr int64_t kColumns = 256;
 void expectIds(const Call& call, const Tensor& ids, int64_t V) {
   for (int64_t n = 0; n < ids.elements(); ++n) {
     const int32_t id = ids.as<int32_t>()[n];
-    if (id < 0 || id >= V)
-      throw Error(std::string(call.op->name) + ": Expected 'ids' to be in [0, " + std::to_string(V) + ") but received " +
-                  std::to_string(id) + " at index " + std::to_string(n));
+    if (id < 0 || id >= V) throw Error(call.op->explain(call, {1, 0, {id, n}}));
   }
 }
 }  // namespace

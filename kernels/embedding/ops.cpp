@@ -2,6 +2,15 @@
 
 namespace cd::ops {
 
+namespace {
+// values: the id, its place.
+template <int Table>
+std::string explainId(const Call& call, const Failure& failure) {
+  return std::string(call.op->name) + ": Expected 'ids' to be in [0, " + std::to_string(call[Table].shape[0]) +
+         ") but received " + std::to_string(failure.values[0]) + " at index " + std::to_string(failure.values[1]);
+}
+}  // namespace
+
 const Op embedding{
     "embedding",
     {{"table", Access::In}, {"ids", Access::In}, {"y", Access::Out}},
@@ -14,6 +23,7 @@ const Op embedding{
       call.expectShape(2, {call[1].shape[0], call[0].shape[1]});
       call.expectSameDType(2, 0);
     },
+    explainId<0>,
 };
 
 const Op embedding_backward{
@@ -28,6 +38,7 @@ const Op embedding_backward{
       call.expectShape(1, {call[0].shape[0], call[2].shape[1]});
       call.expectFloat(1);
     },
+    explainId<2>,
 };
 
 }  // namespace cd::ops
