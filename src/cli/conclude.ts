@@ -9,14 +9,16 @@ export interface Work {
   total: number;
   tokens: number;
   seconds: number;
-  failures: readonly { id: string | number; error: string }[];
+  /** Rows that failed, and the first of them. */
+  failed: number;
+  firstFailure: { id: string | number; error: string } | null;
 }
 
 /**
  * Gives the file its name, or keeps what is there for the next run.
  * @throws UserError when rows failed; where every row did, nothing is written.
  */
-export function conclude(output: RowOutput, { total, tokens, seconds, failures }: Work): void {
+export function conclude(output: RowOutput, { total, tokens, seconds, failed, firstFailure: first }: Work): void {
   if (output.rows < total) {
     output.stop();
     const where = output.rows > 0 ? ` in ${output.partialPath}` : '';
@@ -24,8 +26,7 @@ export function conclude(output: RowOutput, { total, tokens, seconds, failures }
     process.exitCode = interruptedExitCode;
     return;
   }
-  const first = failures[0];
-  if (first && failures.length === total) {
+  if (first && failed === total) {
     output.discard();
     throw new UserError(
       `row '${first.id}': ${first.error}${total > 1 ? ` (and all ${total} rows failed)` : ''}; nothing is written`,
@@ -35,7 +36,5 @@ export function conclude(output: RowOutput, { total, tokens, seconds, failures }
   const rate = seconds > 0 ? `, ${(tokens / seconds).toFixed(1)} tokens/s` : '';
   console.error(`${total} rows in ${output.path}: ${tokens} tokens in ${formatDuration(seconds)}${rate}`);
   if (first)
-    throw new UserError(
-      `${failures.length} of ${total} rows failed and say why; the first is '${first.id}': ${first.error}`,
-    );
+    throw new UserError(`${failed} of ${total} rows failed and say why; the first is '${first.id}': ${first.error}`);
 }

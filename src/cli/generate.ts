@@ -3,20 +3,21 @@ import type { Completion } from '../engine/completion.js';
 import type { Engine } from '../engine/engine.js';
 import type { GenerateRequest } from '../engine/prompt.js';
 import type { SamplingParams } from '../engine/sampling_params.js';
-import { createProgress } from '../pipeline/progress.js';
+import { createProgress, type Progress } from '../pipeline/progress.js';
 import { conclude } from './conclude.js';
 import { addEngineOptions, pickEngineOptions } from './engine_options.js';
 import { interruptible } from './interrupt.js';
 import { withModel } from './load.js';
 import { addRequiredOption, type GlobalOptions } from './options.js';
-import { checkPrompts, hashFile, readPrompts } from './prompts.js';
+import { checkPrompts, hashFile, type PromptFile, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 import { addSamplingOptions, pickSampling } from './sampling_options.js';
 
 const examples = `
 Rows in, one a line:   {"id": "a", "prompt": "Once upon a time"}
                        {"id": "b", "messages": [{"role": "user", "content": "What is 6 × 7?"}]}
-                       {"id": "c", "tokens": [1, 504, 3575]}
+                       {"id": "c", "tokens": [1, 504, 3575], "sampling": {"temperature": 0, "maxTokens": 8}}
+A row's "sampling" goes before the options here; its names are theirs in camelCase. "continuation" is put behind the prompt.
 Rows out, as they end: {"id": "b", "index": 0, "text": "42", "tokens": [36, 34, 2], "finishReason": "stop"}
 finishReason is stop, length or error (with "error"); a row that fails leaves the others alone.
 
@@ -57,8 +58,8 @@ async function generate(options: Options): Promise<void> {
   const { samplingParams } = await import('../engine/sampling_params.js');
   const sampling = pickSampling({ ...options });
   const engineOptions = pickEngineOptions({ ...options });
-  const { n } = samplingParams(sampling);
-  const prompts = await checkPrompts(options.prompts);
+  samplingParams(sampling); // a mistake in an option is not one of line 1
+  const prompts = await checkPrompts(options.prompts, sampling);
   checkOutput(options.out);
   await interruptible('The same command goes on from the rows that are finished.', (signal) =>
     withModel(options.model, options, async (loaded) => {
@@ -69,8 +70,8 @@ async function generate(options: Options): Promise<void> {
         const data = await hashFile(options.prompts);
         const { device, dtype } = loaded.model;
         const key = [data, sampling, loaded.files.fingerprint, device.name, dtype, engineOptions.maxModelLen];
-        const output = new RowOutput(options.out, key, n);
-        await writeCompletions(engine, { options, sampling, n, prompts, output, signal });
+        const output = await RowOutput.open(options.out, key, prompts.samplesOf);
+        await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
       } finally {
         await engine.close();
       }
@@ -78,13 +79,14 @@ async function generate(options: Options): Promise<void> {
   );
 }
 
-interface Work {
-  options: Options;
+export interface Work {
+  /** The file of prompts, and what was found in it. */
+  path: string;
+  prompts: PromptFile;
   sampling: Partial<SamplingParams>;
-  n: number;
-  prompts: number;
   output: RowOutput;
   signal: AbortSignal;
+  progress?: Progress;
 }
 
 /** A row that the engine has: its id as written, and the samples still to come. */
@@ -93,39 +95,43 @@ interface Taken {
   left: number;
 }
 
-async function writeCompletions(engine: Engine, work: Work): Promise<void> {
-  const { n, prompts, output, signal } = work;
-  const total = prompts * n;
+/** Completes what is not finished yet, one row in memory for each that the engine works on. */
+export async function writeCompletions(engine: Pick<Engine, 'generate' | 'statistics'>, work: Work): Promise<void> {
+  const { prompts, output, signal, progress = createProgress() } = work;
+  const total = prompts.samples;
   const taken = new Map<string, Taken>();
   const { formatStatistics } = await import('../engine/statistics.js');
-  const meter = createProgress().start('generate', total, output.rows, 'rows', () =>
-    formatStatistics(engine.statistics()),
-  );
+  const meter = progress.start('generate', total, output.rows, 'rows', () => formatStatistics(engine.statistics()));
   const begin = performance.now();
   let tokens = 0;
-  const failures: { id: string | number; error: string }[] = [];
+  let failed = 0;
+  let firstFailure: { id: string | number; error: string } | null = null;
   for await (const completion of engine.generate(requests(work, taken), { signal })) {
     if (completion.finishReason === 'aborted') continue;
     const row = taken.get(completion.id)!;
     if (--row.left === 0) taken.delete(completion.id);
     const { id } = row;
-    if (completion.finishReason === 'error') failures.push({ id, error: completion.error ?? 'unknown reason' });
+    if (completion.finishReason === 'error') {
+      failed += 1;
+      firstFailure ??= { id, error: completion.error ?? 'unknown reason' };
+    }
     output.append(toRow(completion, id));
     tokens += completion.tokens.length;
     meter.advance(1, completion.tokens.length);
   }
   meter.finish();
-  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failures });
+  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failed, firstFailure });
 }
 
 async function* requests(
-  { options, sampling, n, output }: Work,
+  { path, prompts, sampling, output }: Work,
   taken: Map<string, Taken>,
 ): AsyncGenerator<GenerateRequest> {
-  for await (const { id, prompt } of readPrompts(options.prompts)) {
-    if (output.finishedIds.has(String(id))) continue;
-    taken.set(String(id), { id, left: n });
-    yield { id: String(id), prompt, sampling };
+  for await (const { id: written, sampling: own, ...row } of readPrompts(path)) {
+    const id = String(written);
+    if (output.isFinished(id)) continue;
+    taken.set(id, { id: written, left: prompts.samplesOf(id) });
+    yield { id, ...row, sampling: { ...sampling, ...own } };
   }
 }
 

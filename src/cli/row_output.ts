@@ -5,18 +5,19 @@
 import { createHash } from 'node:crypto';
 import {
   closeSync,
+  createReadStream,
   existsSync,
   fsyncSync,
   openSync,
-  readFileSync,
   renameSync,
   rmSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
 import { UserError } from '../errors.js';
+import { IdIndex } from './id_index.js';
 
 export interface OutputRow {
   id: string | number;
@@ -34,31 +35,36 @@ export class RowOutput {
   readonly path: string;
   /** Where rows are until `finish`. Its name holds what the rows depend on, so other work never goes on from it. */
   readonly partialPath: string;
-  /** Ids whose rows a stopped run left complete. */
-  readonly finishedIds: ReadonlySet<string>;
+  #finished = new IdIndex();
   #rows = 0;
-  #file: number;
+  #file = -1;
 
   /**
+   * Goes on from what a stopped run left complete. One row is in memory at a time, however many there are.
+   *
    * @param dependencies what the rows are a function of: data, parameters, model
-   * @param rowsPerId an id with fewer rows is not finished; its rows are dropped and come again
+   * @param rowsOf how many rows an id has; one with fewer is not finished: its rows are dropped and come again. Default 1.
    */
-  constructor(path: string, dependencies: unknown, rowsPerId = 1) {
+  static async open(path: string, dependencies: unknown, rowsOf?: (id: string) => number): Promise<RowOutput> {
+    const output = new RowOutput(path, dependencies);
+    await output.#resume(rowsOf ?? (() => 1));
+    return output;
+  }
+
+  private constructor(path: string, dependencies: unknown) {
     const key = createHash('sha256').update(JSON.stringify(dependencies)).digest('hex').slice(0, 12);
     this.path = path;
     this.partialPath = `${path}.${key}.partial`;
-    const kept = completeRows(this.partialPath, rowsPerId);
-    this.finishedIds = new Set(kept.keys());
-    const lines = [...kept.values()].flat();
-    this.#rows = lines.length;
-    writeFileSync(`${this.partialPath}.tmp`, lines.map((line) => `${line}\n`).join(''));
-    renameSync(`${this.partialPath}.tmp`, this.partialPath);
-    this.#file = openSync(this.partialPath, 'a');
   }
 
   /** Rows written, those of a stopped run included. */
   get rows(): number {
     return this.#rows;
+  }
+
+  /** Whether a stopped run left all rows of an id. */
+  isFinished(id: string): boolean {
+    return this.#finished.find(id) >= 0;
   }
 
   append<R extends OutputRow>(row: R): void {
@@ -84,21 +90,38 @@ export class RowOutput {
     closeSync(this.#file);
     rmSync(this.partialPath, { force: true });
   }
-}
 
-/** The lines of each id that has all its rows. What stands after the last line feed was cut off while being written. */
-function completeRows(path: string, rowsPerId: number): Map<string, string[]> {
-  const linesOf = new Map<string, string[]>();
-  if (!existsSync(path)) return linesOf;
-  for (const line of readFileSync(path, 'utf8').split('\n').slice(0, -1)) {
-    const id = idOf(line);
-    if (id !== null) linesOf.set(id, [...(linesOf.get(id) ?? []), line]);
+  async #resume(rowsOf: (id: string) => number): Promise<void> {
+    const ids = new IdIndex();
+    const rows: number[] = [];
+    for await (const { id } of soundRows(this.partialPath)) {
+      const known = ids.find(id);
+      const number = known < 0 ? ids.add(id) : known;
+      rows[number] = (rows[number] ?? 0) + 1;
+    }
+    const fresh = openSync(`${this.partialPath}.tmp`, 'w');
+    for await (const { id, line } of soundRows(this.partialPath)) {
+      if (rows[ids.find(id)] !== rowsOf(id)) continue;
+      if (this.#finished.find(id) < 0) this.#finished.add(id);
+      writeSync(fresh, `${line}\n`);
+      this.#rows += 1;
+    }
+    closeSync(fresh);
+    renameSync(`${this.partialPath}.tmp`, this.partialPath);
+    this.#file = openSync(this.partialPath, 'a');
   }
-  for (const [id, lines] of linesOf) if (lines.length !== rowsPerId) linesOf.delete(id);
-  return linesOf;
 }
 
-/** Null for a row that failed, which is tried again, and for a line that a crash of the machine left damaged. */
+/** All rows but those that failed, which are tried again, and lines that were cut off or damaged. */
+async function* soundRows(path: string): AsyncGenerator<{ id: string; line: string }> {
+  if (!existsSync(path)) return;
+  const lines = createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Number.POSITIVE_INFINITY });
+  for await (const line of lines) {
+    const id = idOf(line);
+    if (id !== null) yield { id, line };
+  }
+}
+
 function idOf(line: string): string | null {
   try {
     const row = JSON.parse(line) as OutputRow & { error?: string };

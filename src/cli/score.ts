@@ -62,7 +62,7 @@ export function addScore(program: Command): void {
 }
 
 async function score(options: Options): Promise<void> {
-  const total = await checkPrompts(options.input);
+  const { rows: total } = await checkPrompts(options.input);
   checkOutput(options.out);
   await interruptible('The same command goes on from the rows that are finished.', (signal) =>
     withModel(options.model, options, (loaded) => scoreRows(loaded, options, total, signal)),
@@ -73,25 +73,28 @@ async function scoreRows(loaded: LoadedModel, options: Options, total: number, s
   const { scoreDocuments } = await import('../engine/score_documents.js');
   const { device, dtype } = loaded.model;
   const key = [await hashFile(options.input), loaded.files.fingerprint, device.name, dtype];
-  const output = new RowOutput(options.out, key);
+  const output = await RowOutput.open(options.out, key);
   const meter = createProgress().start('score', total, output.rows, 'rows');
   const begin = performance.now();
   let tokens = 0;
-  const failures: Failure[] = [];
+  let failed = 0;
+  let firstFailure: Failure | null = null;
   for await (const batch of batches(loaded, options, output)) {
     if (signal.aborted) break;
     const documents = batch.flatMap((row) => ('tokens' in row ? [row.tokens] : []));
     const scores = documents.length > 0 ? await scoreDocuments(loaded.model, documents) : [];
     for (const row of batch) {
       const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
-      if ('error' in scored) failures.push(scored);
-      else tokens += scored.tokens.length;
+      if ('error' in scored) {
+        failed += 1;
+        firstFailure ??= scored;
+      } else tokens += scored.tokens.length;
       output.append(scored);
       meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
     }
   }
   meter.finish();
-  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failures });
+  conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failed, firstFailure });
 }
 
 /** JSON has no NaN: such a row fails. */
@@ -112,7 +115,7 @@ async function* batches(loaded: LoadedModel, options: Options, output: RowOutput
   let batch: Row[] = [];
   let size = 0;
   for await (const row of readPrompts(options.input)) {
-    if (output.finishedIds.has(String(row.id))) continue;
+    if (output.isFinished(String(row.id))) continue;
     const next = encodeRow(row, loaded);
     const length = 'tokens' in next ? next.tokens.length : 0;
     if (batch.length > 0 && size + length > options.batchTokens) {

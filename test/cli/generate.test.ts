@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { SAMPLING_DEFAULTS, type SamplingParams } from '../../src/engine/sampling_params.js';
 import { expectClose, goldenOutputs, modelFolder } from '../support/fixtures.js';
 import { readRows, run, start, temporaryFolder, writeRows } from './command.js';
 
@@ -110,3 +111,45 @@ async function interruptAtFirstRow(args: readonly string[]): Promise<{ status: n
   child.kill('SIGINT');
   return { status: await closed, stderr };
 }
+
+test("every sampling parameter works from a row's own as from the command line", () => {
+  const options = {
+    n: 2,
+    temperature: 0.8,
+    topP: 0.95,
+    topK: 40,
+    minP: 0.01,
+    presencePenalty: 0.2,
+    frequencyPenalty: 0.1,
+    repetitionPenalty: 1.1,
+    seed: 5,
+    stop: ['zzz'],
+    stopTokenIds: [9],
+    maxTokens: 9,
+    minTokens: 2,
+    ignoreEos: true,
+    logprobs: 2,
+    promptLogprobs: true,
+    logitBias: { 70: 1.5 },
+    allowedTokenIds: Array.from({ length: 60 }, (_, i) => 40 + i),
+  } satisfies SamplingParams;
+  expect(Object.keys(options).sort()).toEqual(Object.keys(SAMPLING_DEFAULTS).sort());
+  const flags = Object.entries(options).flatMap(([name, value]) => [
+    `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+    ...(value === true
+      ? []
+      : [Array.isArray(value) ? value.join(',') : value instanceof Object ? JSON.stringify(value) : `${value}`]),
+  ]);
+  const tokens = [280, 311, 271];
+  expect(generate(modelFolder('chat'), [{ id: 'a', tokens }], ...flags)).toMatchObject({ status: 0, errors: [] });
+  const byOptions = output();
+  expect(byOptions).toHaveLength(2);
+  expect(byOptions[0]).toMatchObject({ promptLogprobs: [null, expect.any(Number), expect.any(Number)] });
+  const rows = [
+    { id: 'plain', tokens },
+    { id: 'a', tokens, sampling: options },
+  ];
+  expect(generate(modelFolder('chat'), rows, '--temperature', '0', '--max-tokens', '3').status).toBe(0);
+  expect(output().filter(({ id }) => id === 'a')).toEqual(byOptions);
+  expect(output().filter(({ id }) => id === 'plain')).toHaveLength(1);
+});

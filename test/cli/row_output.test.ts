@@ -19,9 +19,9 @@ function ids(): (string | number)[] {
     .map((line) => (JSON.parse(line) as { id: string }).id);
 }
 
-test('the file appears at the end, and what was there stays until then', () => {
+test('the file appears at the end, and what was there stays until then', async () => {
   writeFileSync(path, '{"id":"old"}\n');
-  const output = new RowOutput(path, 'work');
+  const output = await RowOutput.open(path, 'work');
   output.append({ id: 'a' });
   expect(ids()).toEqual(['old']);
   output.finish();
@@ -29,8 +29,8 @@ test('the file appears at the end, and what was there stays until then', () => {
   expect(readdirSync(folder)).toEqual(['out.jsonl']);
 });
 
-test('a stopped run is continued, a torn row and an id without all its rows come again', () => {
-  const first = new RowOutput(path, 'work', 2);
+test('a stopped run is continued, a torn row and an id without all its rows come again', async () => {
+  const first = await RowOutput.open(path, 'work', () => 2);
   first.append({ id: 'a' });
   first.append({ id: 'b' });
   first.append({ id: 'a' });
@@ -38,8 +38,8 @@ test('a stopped run is continued, a torn row and an id without all its rows come
   appendFileSync(first.partialPath, '{"id":"b"');
   expect(existsSync(path)).toBe(false);
 
-  const second = new RowOutput(path, 'work', 2);
-  expect([...second.finishedIds]).toEqual(['a']);
+  const second = await RowOutput.open(path, 'work', () => 2);
+  expect(['a', 'b'].map((id) => second.isFinished(id))).toEqual([true, false]);
   expect(second.rows).toBe(2);
   second.append({ id: 'b' });
   second.append({ id: 'b' });
@@ -47,22 +47,33 @@ test('a stopped run is continued, a torn row and an id without all its rows come
   expect(ids()).toEqual(['a', 'a', 'b', 'b']);
 });
 
-test('a row that failed is tried again', () => {
-  const first = new RowOutput(path, 'work');
+test('a row that failed is tried again', async () => {
+  const first = await RowOutput.open(path, 'work');
   first.append({ id: 'a', error: 'too long' });
   first.append({ id: 'b' });
   first.stop();
-  const second = new RowOutput(path, 'work');
-  expect([...second.finishedIds]).toEqual(['b']);
+  const second = await RowOutput.open(path, 'work');
+  expect(['a', 'b'].map((id) => second.isFinished(id))).toEqual([false, true]);
   second.stop();
 });
 
-test('other parameters do not go on from it', () => {
-  const first = new RowOutput(path, { temperature: 0 });
+test('an id may have another number of rows than the next', async () => {
+  const rowsOf = (id: string): number => (id === 'three' ? 3 : 1);
+  const first = await RowOutput.open(path, 'work', rowsOf);
+  for (const id of ['three', 'one', 'three', 'three', 7]) first.append({ id });
+  first.stop();
+  const second = await RowOutput.open(path, 'work', (id) => rowsOf(id) + (id === '7' ? 1 : 0));
+  expect(['one', 'three', '7'].map((id) => second.isFinished(id))).toEqual([true, true, false]);
+  expect(second.rows).toBe(4);
+  second.stop();
+});
+
+test('other parameters do not go on from it', async () => {
+  const first = await RowOutput.open(path, { temperature: 0 });
   first.append({ id: 'a' });
   first.stop();
-  const second = new RowOutput(path, { temperature: 1 });
-  expect(second.finishedIds.size).toBe(0);
+  const second = await RowOutput.open(path, { temperature: 1 });
+  expect([second.rows, second.isFinished('a')]).toEqual([0, false]);
   second.stop();
   expect(readdirSync(folder)).toHaveLength(1);
 });
