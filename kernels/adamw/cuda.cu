@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "../common/cuda_spans.h"
+#include "../common/dispatch.h"
 #include "dynamic_map.h"
 
 namespace cd::cuda {
@@ -28,10 +29,41 @@ struct Attributes {
         correction2(std::sqrt(1 - std::pow(beta2, call.attribute(5)))) {}
 };
 
+// The new p as p's type holds it: f32 as it is, bf16 rounded at random, after which storing it changes nothing.
+template <class T>
+struct Rounding {
+  uint64_t seed;
+  uint32_t purpose, step;
+
+  explicit Rounding(const Call& call)
+      : seed(static_cast<uint64_t>(call.attribute(6))),
+        purpose(static_cast<uint32_t>(call.attribute(7))),
+        step(static_cast<uint32_t>(static_cast<uint64_t>(call.attribute(5)))) {}
+
+  // Of the span that starts at element `start`, a multiple of 8.
+  __device__ __forceinline__ void operator()(float (&values)[kSpan], int64_t start) const {
+    if constexpr (std::is_same_v<T, BFloat16>) {
+#pragma unroll
+      for (int block = 0; block < kSpan / 4; ++block) {
+        const Philox draws = philox(seed, purpose, step, static_cast<uint64_t>(start / 4 + block));
+#pragma unroll
+        for (int word = 0; word < 4; ++word) {
+          float& value = values[4 * block + word];
+          const unsigned bits = __float_as_uint(value);
+          if ((bits & 0x7f800000u) != 0x7f800000u) value = __uint_as_float((bits + (draws.word[word] >> 16)) & 0xffff0000u);
+        }
+      }
+    }
+  }
+};
+
+template <class T>
 struct AdamW {
-  Rows<float> p, g, m, v;
+  Rows<T> p;
+  Rows<float> g, m, v;
   Rows<BFloat16> low;
   const float* gradientFactor;
+  Rounding<T> rounding;
   float decay, rest1, keep2, rest2, correction2, eps, rate;
 
   AdamW(const Call& call, const Attributes& a)
@@ -41,6 +73,7 @@ struct AdamW {
         v(call[3]),
         low(call[5]),
         gradientFactor(call[4].as<float>()),
+        rounding(call),
         decay(static_cast<float>(1 - a.learningRate * a.weightDecay)),
         rest1(static_cast<float>(1 - a.beta1)),
         keep2(static_cast<float>(a.beta2)),
@@ -63,6 +96,7 @@ struct AdamW {
       vi[i] = fmaf(gradient * gradient, rest2, vi[i] * keep2);
       pi[i] = pi[i] * decay - rate * mi[i] / (sqrtf(vi[i]) / correction2 + eps);
     }
+    rounding(pi, start);
     p.store(pi, row, start, count);
     m.store(mi, row, start, count);
     v.store(vi, row, start, count);
@@ -70,13 +104,16 @@ struct AdamW {
   }
 };
 
+template <class T>
 struct AdamW8Bit {
-  Rows<float> p, g;
+  Rows<T> p;
+  Rows<float> g;
   Rows<uint8_t> mCodes, vCodes;
   Rows<BFloat16> low;
   float *mAbsmax, *vAbsmax;
   const float* gradientFactor;
   int64_t n;
+  Rounding<T> rounding;
   float decay, keep1, rest1, keep2, rest2, eps, rate;
 };
 
@@ -109,13 +146,14 @@ __device__ __forceinline__ float encode(const DynamicMap& map, const float (&val
 }
 
 // One warp for every block of 256 elements.
-__global__ void __launch_bounds__(kThreads) adamw8Bit(AdamW8Bit s) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) adamw8Bit(AdamW8Bit<T> s) {
   const int64_t block = int64_t{blockIdx.x} * (kThreads / 32) + warpIndex(), start = block * kBlock + laneIndex() * kSpan;
   if (block * kBlock >= s.n) return;  // a whole warp
   const int64_t rest = s.n - start;
   const int count = static_cast<int>(rest < 0 ? 0 : rest < kSpan ? rest : kSpan);
   const float factor = s.gradientFactor ? *s.gradientFactor : 1.0f;
-  float p[kSpan], g[kSpan], m[kSpan], v[kSpan];
+  float p[kSpan], g[kSpan], m[kSpan], v[kSpan], updated[kSpan];
   uint8_t codes[kSpan];
   s.p.load(p, 0, start, count);
   s.g.load(g, 0, start, count);
@@ -129,10 +167,12 @@ __global__ void __launch_bounds__(kThreads) adamw8Bit(AdamW8Bit s) {
     const bool finite = gradient - gradient == 0;
     m[i] = finite ? fmaf(m[i], s.keep1, gradient * s.rest1) : 0.0f;
     v[i] = finite ? fmaf(v[i], s.keep2, gradient * gradient * s.rest2) : 0.0f;
-    if (finite) p[i] = (p[i] - s.rate * m[i] / (sqrtf(v[i]) + s.eps)) * s.decay;
+    updated[i] = (p[i] - s.rate * m[i] / (sqrtf(v[i]) + s.eps)) * s.decay;
+    if (!finite) updated[i] = p[i];
   }
-  s.p.store(p, 0, start, count);
-  s.low.store(p, 0, start, count);
+  s.rounding(updated, start);  // a p of bf16 that stays as it is has no bits to round
+  s.p.store(updated, 0, start, count);
+  s.low.store(updated, 0, start, count);
   const float mLargest = encode(kSigned, m, codes);
   s.mCodes.storeRaw(codes, 0, start, count);
   const float vLargest = encode(kUnsigned, v, codes);
@@ -144,29 +184,36 @@ __global__ void __launch_bounds__(kThreads) adamw8Bit(AdamW8Bit s) {
 }
 }  // namespace
 
-void adamw(const Call& call) { forSpans(call, 1, call[0].elements(), AdamW(call, Attributes(call))); }
+void adamw(const Call& call) {
+  withFloat(call[0].dtype,
+            [&](auto zero) { forSpans(call, 1, call[0].elements(), AdamW<decltype(zero)>(call, Attributes(call))); });
+}
 
 void adamw_8bit(const Call& call) {
   const Attributes a(call);
   const int64_t n = call[0].elements();
   const auto rounded = [](double value) { return static_cast<float>(value); };
-  const AdamW8Bit settings{Rows<float>(call[0]),
-                           Rows<float>(call[1]),
-                           Rows<uint8_t>(call[2]),
-                           Rows<uint8_t>(call[4]),
-                           Rows<BFloat16>(call[7]),
-                           call[3].as<float>(),
-                           call[5].as<float>(),
-                           call[6].as<float>(),
-                           n,
-                           rounded(1 - a.learningRate * a.weightDecay),
-                           rounded(a.beta1),
-                           rounded(1 - a.beta1),
-                           rounded(a.beta2),
-                           rounded(1 - a.beta2),
-                           rounded(a.correction2 * a.eps),
-                           rounded(a.learningRate * a.correction2 / a.correction1)};
-  launch(call, static_cast<unsigned>(ceilDiv(n, kBlock * (kThreads / 32))), kThreads, 0, adamw8Bit, settings);
+  withFloat(call[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const AdamW8Bit<T> settings{Rows<T>(call[0]),
+                                Rows<float>(call[1]),
+                                Rows<uint8_t>(call[2]),
+                                Rows<uint8_t>(call[4]),
+                                Rows<BFloat16>(call[7]),
+                                call[3].as<float>(),
+                                call[5].as<float>(),
+                                call[6].as<float>(),
+                                n,
+                                Rounding<T>(call),
+                                rounded(1 - a.learningRate * a.weightDecay),
+                                rounded(a.beta1),
+                                rounded(1 - a.beta1),
+                                rounded(a.beta2),
+                                rounded(1 - a.beta2),
+                                rounded(a.correction2 * a.eps),
+                                rounded(a.learningRate * a.correction2 / a.correction1)};
+    launch(call, static_cast<unsigned>(ceilDiv(n, kBlock * (kThreads / 32))), kThreads, 0, adamw8Bit<T>, settings);
+  });
 }
 
 }  // namespace cd::cuda
