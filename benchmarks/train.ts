@@ -1,6 +1,7 @@
 /** Fine-tuning, full and LoRA, on one packed batch: tokens a second beside torch with transformers and peft. */
 import { summarise } from '../src/bench/timing.js';
 import { uniformWorkload } from '../src/bench/workload.js';
+import type { ActivationCheckpointing } from '../src/nn/context.js';
 import { loadModel } from '../src/nn/load.js';
 import type { Device } from '../src/tensor/device.js';
 import { resolveModel } from '../src/weights/model_files.js';
@@ -22,7 +23,7 @@ const options = readOptions({
   document: [512, 'tokens of a document; divides tokens'],
   rank: [64, 'of LoRA'],
   dropout: [0.05, 'of LoRA'],
-  checkpointing: [0, '1: activation checkpointing, for everybody'],
+  checkpointing: ['none', 'none, selective or layer; torch checkpoints layers unless it is none'],
   steps: [5, 'measured, after two that are not'],
   threads: [0, 'of everybody; 0: every core'],
   python: ['python3', 'interpreter of the torch peer'],
@@ -42,7 +43,7 @@ async function compare(device: Device, method: 'full' | 'lora') {
     rank: options.rank,
     dropout: options.dropout,
     learningRate: method === 'lora' ? 2e-4 : 2e-5,
-    activationCheckpointing: options.checkpointing > 0,
+    activationCheckpointing: options.checkpointing as ActivationCheckpointing,
   };
   const { threads } = device.statistics();
   const torch = (precision: TorchPrecision) => () =>

@@ -174,7 +174,7 @@ export class Llama implements CausalLM {
   forward(context: ForwardContext): Tensor {
     return scope(() => {
       const table = rotaryTable(context.positions, this.#inverseFrequencies, this.config.rope.attentionFactor);
-      const checkpointing = context.kind === 'packed' && context.training?.activationCheckpointing === true;
+      const checkpointing = context.kind === 'packed' && context.training?.activationCheckpointing === 'layer';
       let hidden_TE = embedding(this.#weight('model.embed_tokens.weight'), context.tokens);
       for (const layer of this.#layers) {
         const run = (input: Tensor, angles: Tensor): Tensor =>

@@ -1,6 +1,7 @@
 /** Trainers of one model on one packed batch, step after step: this one and torch. */
 import { basename, dirname } from 'node:path';
 import { Peer } from '../../src/bench/peer.js';
+import type { ActivationCheckpointing } from '../../src/nn/context.js';
 import type { LoadedModel } from '../../src/nn/load.js';
 import { parseTrainConfig } from '../../src/training/config.js';
 import { documentsInMemory, type TrainingDocument } from '../../src/training/documents.js';
@@ -30,7 +31,7 @@ export interface TrainingSetup {
   readonly rank: number;
   readonly dropout: number;
   readonly learningRate: number;
-  readonly activationCheckpointing: boolean;
+  readonly activationCheckpointing: ActivationCheckpointing;
 }
 
 /** This trainer with 32-bit AdamW. It changes the model, which it does not own. */

@@ -35,7 +35,7 @@ def load(folder, gguf, precision, threads, documents, method, rank, dropout, lea
         config = peft.LoraConfig(r=rank, lora_alpha=rank, lora_dropout=dropout, target_modules=TARGETS)
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=precision != "bf16")
         said["peft"] = peft.__version__
-    if activationCheckpointing:
+    if activationCheckpointing != "none":
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()

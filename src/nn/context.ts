@@ -25,9 +25,15 @@ export interface PackedContext {
 export interface TrainingContext {
   /** Names this forward pass for dropout: the number of micro-batches before it. Recomputation and resume use the same. */
   step: number;
-  /** Keep only each layer's input and compute the layer again in the backward pass. */
-  activationCheckpointing: boolean;
+  activationCheckpointing: ActivationCheckpointing;
 }
+
+/**
+ * What the forward pass keeps for the backward pass. `none`: all that it reads. `selective`: the products of matrices and attention;
+ * norms and gated activations are computed again (the tape does that). `layer`: each layer's input; the whole layer is computed again.
+ * Gradients are the same bits.
+ */
+export type ActivationCheckpointing = 'none' | 'selective' | 'layer';
 
 /** T query tokens of many sequences, prefill chunks and decodes mixed; keys and values in blocks. */
 export interface PagedContext {

@@ -31,8 +31,23 @@ interface Node {
   name: string;
   inputs: Value[];
   outputs: Value[];
-  saved: { tensor: Tensor; version: number }[];
+  saved: Saved[];
   backward: (context: BackwardContext) => void;
+  /** Its output again from what it saved; null: the output is kept where it is saved. */
+  recompute: ((saved: readonly Tensor[]) => Tensor) | null;
+  /** What `recompute` gave, from the first use in the backward pass until this node's own turn. */
+  recomputed: Tensor | null;
+}
+
+/** A tensor held, or the node that makes it again. */
+type Saved = { tensor: Tensor; version: number } | { producer: Node };
+
+export interface TapeOptions {
+  /**
+   * Selective activation checkpointing: what is cheap to compute (see {@link record}) is not kept for the backward pass but computed
+   * again there, once, from what its operation saved anyway. Default: false.
+   */
+  readonly recompute?: boolean;
 }
 
 /** A gradient on its way. `shared`: somebody else holds the same memory, so it must not be accumulated into. */
@@ -50,6 +65,13 @@ const active: (Tape | null)[] = [];
 export class Tape {
   readonly #nodes: Node[] = [];
   readonly #tracked = new Set<number>();
+  /** By their output's id. */
+  readonly #recomputable = new Map<number, Node>();
+  readonly #recompute: boolean;
+
+  constructor({ recompute = false }: TapeOptions = {}) {
+    this.#recompute = recompute;
+  }
 
   /** Records the operations that `fn` enqueues. @throws TypeError when `fn` returns a promise. */
   run<R>(fn: () => R): R {
@@ -81,15 +103,25 @@ export class Tape {
     outputs: readonly Tensor[],
     saved: readonly Tensor[],
     backward: Node['backward'],
+    recompute: Node['recompute'],
   ): void {
     for (const output of outputs) this.#tracked.add(output.id);
-    this.#nodes.push({
+    const node: Node = {
       name,
       inputs: inputs.map(valueFrom),
       outputs: outputs.map(valueFrom),
-      saved: saved.map((tensor) => ({ tensor: withoutScope(() => tensor.alias()), version: tensor.version })),
+      saved: saved.map((tensor) => this.#save(tensor)),
       backward,
-    });
+      recompute,
+      recomputed: null,
+    };
+    this.#nodes.push(node);
+    if (this.#recompute && recompute !== null) this.#recomputable.set(outputs[0]!.id, node);
+  }
+
+  #save(tensor: Tensor): Saved {
+    const producer = this.#recomputable.get(tensor.id);
+    return producer ? { producer } : { tensor: withoutScope(() => tensor.alias()), version: tensor.version };
   }
 
   /**
@@ -131,7 +163,7 @@ export class Tape {
         gradients.delete(output.id);
       }
     } finally {
-      for (const { tensor } of node.saved) tensor.dispose();
+      release(node);
     }
   }
 
@@ -140,9 +172,7 @@ export class Tape {
       const input = node.inputs[index]!;
       return input.parameter !== null || this.#tracked.has(input.id);
     };
-    const device = (
-      node.saved[0]?.tensor ?? gradients.get(node.outputs.find((output) => gradients.has(output.id))!.id)!.tensor
-    ).device;
+    const { device } = gradients.get(node.outputs.find((output) => gradients.has(output.id))!.id)!.tensor;
     const into: BackwardContext['into'] = (index, write) => {
       if (!needs(index)) return;
       const input = node.inputs[index]!;
@@ -176,31 +206,49 @@ export class Tape {
         return gradients.get(output.id)?.tensor ?? Tensor.zeros(device, output.shape, output.dtype);
       },
       needs,
-      saved: (index) => {
-        const { tensor, version } = node.saved[index]!;
-        if (tensor.version !== version)
-          throw new Error(
-            `${node.name}: ${tensor} was changed in place after the forward pass; its backward pass needs it as it was`,
-          );
-        return tensor;
-      },
+      saved: (index) => savedBy(node, index),
       add,
       into,
     };
   }
 
   dispose(): void {
-    for (const node of this.#nodes) for (const { tensor } of node.saved) tensor.dispose();
+    for (const node of this.#nodes) release(node);
     this.#nodes.length = 0;
+    this.#recomputable.clear();
   }
   [Symbol.dispose](): void {
     this.dispose();
   }
 }
 
+function savedBy(node: Node, index: number): Tensor {
+  const saved = node.saved[index]!;
+  if ('producer' in saved) {
+    const { producer } = saved;
+    producer.recomputed ??= withoutScope(() =>
+      producer.recompute!(producer.saved.map((_, at) => savedBy(producer, at))),
+    );
+    return producer.recomputed;
+  }
+  const { tensor, version } = saved;
+  if (tensor.version !== version)
+    throw new Error(
+      `${node.name}: ${tensor} was changed in place after the forward pass; its backward pass needs it as it was`,
+    );
+  return tensor;
+}
+
+function release(node: Node): void {
+  for (const saved of node.saved) if ('tensor' in saved) saved.tensor.dispose();
+  node.recomputed?.dispose();
+}
+
 /**
  * Called by each differentiable operation after its forward launch; does nothing unless a tape records and one of `inputs`
  * is tracked. Everything that `backward` reads must be in `saved`.
+ * @param recompute for an operation that costs little beside its memory: makes `outputs[0]` again, bit for bit, from `saved`. It
+ *   disposes whatever else it creates.
  */
 export function record(
   name: string,
@@ -208,9 +256,10 @@ export function record(
   outputs: readonly Tensor[],
   saved: readonly Tensor[],
   backward: (context: BackwardContext) => void,
+  recompute: ((saved: readonly Tensor[]) => Tensor) | null = null,
 ): void {
   const tape = active.at(-1);
-  if (tape && inputs.some((input) => tape.tracks(input))) tape.push(name, inputs, outputs, saved, backward);
+  if (tape && inputs.some((input) => tape.tracks(input))) tape.push(name, inputs, outputs, saved, backward, recompute);
 }
 
 /** The tape that records now, if any. */

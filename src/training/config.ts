@@ -102,8 +102,11 @@ export const trainSchema = z
     weightDecay: z.number().min(0).default(0),
     /** Gradients are scaled down to this norm; 0 turns clipping off. Default: 1.0 (transformers). */
     maxGradNorm: z.number().min(0).default(1),
-    /** Keep each layer's input alone and compute the layer again in the backward pass. Paper: true. */
-    activationCheckpointing: z.boolean().default(true),
+    /**
+     * What the backward pass computes again instead of finding it in memory: each `layer` from its input (paper), `selective` (norms and
+     * gated activations, which cost little, from the products, which are kept), or `none`. The results are the same bits.
+     */
+    activationCheckpointing: z.enum(['none', 'selective', 'layer']).default('layer'),
 
     /** Decides the order of the data, the adapters' start and dropout. Default: 0. */
     seed: z.number().int().min(0).default(0),

@@ -61,13 +61,18 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
     outputs.reduce((sum, [, shape]) => sum + shape[0]!, 0) +
     inputs.reduce((sum, [, shape]) => sum + shape[1]!, 0) +
     (adapters > 0 ? (adapted.length / layers) * lora.rank : 0);
+  // Of these, norms and the gated activation.
+  const activated = layer.find(([name]) => name.endsWith('down_proj.weight'))![1][1]!;
+  const recomputed = 2 * hidden + activated;
+  const byCheckpointing = { none: layers * kept, selective: layers * (kept - recomputed), layer: kept };
   const widest = Math.max(...layer.flatMap(([, shape]) => shape));
   const sums = adapters > 0 && size === 2 ? 2 * layer.reduce((sum, [, shape]) => sum + shape[0]!, 0) : 0;
   const dropped = adapters > 0 && lora.dropout > 0 ? layer.reduce((sum, [, shape]) => sum + shape[1]!, 0) : 0;
-  const again = activationCheckpointing ? 3 * hidden : 0; // the recomputed layer's output and the gradients that wait for it
+  // What is there again while a layer is at work: its output and the gradients that wait for it, or its widest part.
+  const again = { none: 0, selective: activated + hidden, layer: 3 * hidden }[activationCheckpointing];
   const forth = 5 * hidden + sums + dropped + again;
   const back = 3 * hidden + (dropped > 0 ? 5 : 3) * widest + again;
-  const elements = layers * hidden + (activationCheckpointing ? 1 : layers) * kept + Math.max(forth, back);
+  const elements = layers * hidden + byCheckpointing[activationCheckpointing] + Math.max(forth, back);
   // The head's gradient is made beside the loss and added to the others in the backward pass.
   const head = method === 'full' ? 4 * product(embedding) : 0;
   const plan = {
@@ -102,7 +107,7 @@ export function expectMemory(plan: MemoryPlan, settings: MemorySettings, availab
   const remedies = [
     [
       plan.activations,
-      settings.activationCheckpointing ? "lower 'sequenceLength'" : "set 'activationCheckpointing: true'",
+      settings.activationCheckpointing === 'layer' ? "lower 'sequenceLength'" : "set 'activationCheckpointing: layer'",
     ],
     [plan.weights, settings.dataParallel > 1 ? "lower 'dataParallel'" : "choose a smaller 'model' or 'dtype: bf16'"],
     [plan.gradients + plan.optimizer, settings.method === 'full' ? "set 'method: lora'" : "lower 'lora.rank'"],

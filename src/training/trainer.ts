@@ -2,6 +2,7 @@
 
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
+import type { ActivationCheckpointing } from '../nn/context.js';
 import type { CausalLM } from '../nn/model.js';
 import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
@@ -25,7 +26,7 @@ export interface TrainerOptions {
   readonly objective: LoadedObjective;
   /** Gradients are scaled down to this norm; 0: never. */
   readonly maxGradNorm: number;
-  readonly activationCheckpointing: boolean;
+  readonly activationCheckpointing: ActivationCheckpointing;
   /** Ranks that share each window; null: this one alone. */
   readonly communicator: Communicator | null;
 }
@@ -131,7 +132,7 @@ export interface MicroBatchOptions {
   readonly window: ObjectiveWindow;
   /** Micro-batches of the run before this one. */
   readonly number: number;
-  readonly activationCheckpointing: boolean;
+  readonly activationCheckpointing: ActivationCheckpointing;
 }
 
 /**
@@ -153,7 +154,7 @@ export function addGradients(
       cuSeqlens: upload(batch.cuSeqlens),
       training: { step: options.number, activationCheckpointing: options.activationCheckpointing },
     };
-    using tape = new Tape();
+    using tape = new Tape({ recompute: options.activationCheckpointing === 'selective' });
     const { objective, window } = options;
     const loss = tape.run(() =>
       evaluateObjective(objective, { model, window, rows: documents, packed: batch, hidden: model.forward(context) }),

@@ -80,8 +80,8 @@ describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
       parameter(wave(35, 3), [7, 5]),
       parameter(wave(35, 4), [5, 7]),
     ];
-    const evaluate = async (tensors: Tensor[], checkpointed: boolean): Promise<number[][]> => {
-      using tape = new Tape();
+    const evaluate = async (tensors: Tensor[], checkpointed: boolean, recompute = false): Promise<number[][]> => {
+      using tape = new Tape({ recompute });
       const loss = tape.run(() => layerLoss(...(tensors as [Tensor, Tensor, Tensor, Tensor, Tensor]), checkpointed));
       tape.backward(loss);
       loss.dispose();
@@ -90,6 +90,7 @@ describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
     const tensors = build();
     const plain = await evaluate(tensors, false);
     expect(await evaluate(build(), true)).toEqual(plain);
+    expect(await evaluate(build(), false, true)).toEqual(plain);
     const lossAt = async (): Promise<number> => {
       using loss = layerLoss(...(tensors as [Tensor, Tensor, Tensor, Tensor, Tensor]), false);
       return (await loss.readFloats())[0]!;
@@ -107,6 +108,42 @@ describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
         expect(Math.abs(difference - plain[index]![element]!)).toBeLessThan(0.01 * Math.max(1, Math.abs(difference)));
       }
     }
+  });
+
+  it('computes norms and gated activations again, once each, where it is told to', async () => {
+    const x = parameter(wave(15, 0), [3, 5]);
+    const norm = parameter(wave(5, 1));
+    const weights = [2, 3, 4].map((phase) => parameter(wave(25, phase), [5, 5]));
+    const count = () => new Map(device.profile().map(({ op, calls }) => [op, calls]));
+    for (const recompute of [false, true]) {
+      await device.synchronize();
+      const before = count();
+      using tape = new Tape({ recompute });
+      const loss = tape.run(() =>
+        scope(() => {
+          const normed = rmsNorm(x, norm, 1e-5);
+          const [a, b, c] = weights.map((weight) => linear(normed, weight)) as [Tensor, Tensor, Tensor];
+          return sum(mul(siluMul(a, b), c));
+        }),
+      );
+      const held = device.statistics().liveBytes;
+      tape.backward(loss);
+      await device.synchronize();
+      const after = count();
+      for (const op of ['rms_norm', 'silu_mul'] as const)
+        expect(after.get(op)! - (before.get(op) ?? 0), op).toBe(recompute ? 2 : 1);
+      expect(held).toBeGreaterThan(device.statistics().liveBytes);
+      loss.dispose();
+    }
+  });
+
+  it('refuses to compute again from what was changed in place', () => {
+    const x = parameter([1, 2]);
+    using y = Tensor.full(device, [2], 2);
+    using tape = new Tape({ recompute: true });
+    using loss = tape.run(() => scope(() => sum(mul(siluMul(x, y), x))));
+    launch('fill', [y], [3]);
+    expect(() => tape.backward(loss)).toThrow(/siluMul: .* was changed in place/);
   });
 
   it('refuses saved data that was changed in place, a promise, and a loss that depends on nothing', () => {

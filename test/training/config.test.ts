@@ -24,7 +24,7 @@ describe('parseTrainConfig', () => {
       eps: 1e-8,
       weightDecay: 0,
       maxGradNorm: 1,
-      activationCheckpointing: true,
+      activationCheckpointing: 'layer',
       overlong: 'drop',
       dtype: 'f32',
     });

@@ -20,13 +20,17 @@ const settings = (changes: object) =>
 
 describe('planMemory', () => {
   it.each([
-    ['lora', 'f32', 'adamw', false],
-    ['lora', 'bf16', 'adamw_8bit', false],
-    ['lora', 'f32', 'adamw', true],
-    ['full', 'f32', 'adamw', false],
-    ['full', 'bf16', 'adamw', false],
-    ['full', 'bf16', 'adamw_8bit', true],
-    ['full', 'f32', 'adamw_8bit', true],
+    ['lora', 'f32', 'adamw', 'none'],
+    ['lora', 'bf16', 'adamw_8bit', 'none'],
+    ['lora', 'f32', 'adamw', 'layer'],
+    ['full', 'f32', 'adamw', 'none'],
+    ['full', 'bf16', 'adamw', 'none'],
+    ['full', 'bf16', 'adamw_8bit', 'layer'],
+    ['full', 'f32', 'adamw_8bit', 'layer'],
+    ['full', 'f32', 'adamw', 'selective'],
+    ['full', 'bf16', 'adamw', 'selective'],
+    ['lora', 'f32', 'adamw', 'selective'],
+    ['lora', 'bf16', 'adamw_8bit', 'selective'],
   ] as const)('is what %s in %s with %s holds, checkpointing %s', async (method, dtype, optimizer, checkpointing) => {
     const device = Device.open('cpu', { threads: 1 });
     const { model, parameters } = await openStudent(device, 'tied', method, { dtype, dropout: 0.05 });
@@ -81,7 +85,7 @@ describe('planMemory', () => {
 
 describe('expectMemory', () => {
   it.each([
-    [{ activationCheckpointing: false }, 1e6, /set 'activationCheckpointing: true'$/],
+    [{ activationCheckpointing: 'none' }, 1e6, /set 'activationCheckpointing: layer'$/],
     [{}, 1e6, /lower 'sequenceLength'$/],
     [{}, 1, /choose a smaller 'model' or 'dtype: bf16'$/],
     [{ dataParallel: 2 }, 1, /lower 'dataParallel'$/],

@@ -121,7 +121,11 @@ export async function runSteps(
   const optimizer = new AdamW(student.parameters, options);
   const trainer = new Trainer({
     ...{ model: student.model, parameters: student.parameters, optimizer, learningRate, maxGradNorm: 1 },
-    ...{ schedule: createSchedule('cosine', plan.totalSteps, 0), activationCheckpointing: false, communicator: null },
+    ...{
+      schedule: createSchedule('cosine', plan.totalSteps, 0),
+      activationCheckpointing: 'none' as const,
+      communicator: null,
+    },
     objective: await loadObjective('cross-entropy'),
     ...overrides,
   });

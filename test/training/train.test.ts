@@ -32,7 +32,12 @@ describe('train', () => {
   const settings = (output: string, changes: Partial<TrainSettings> = {}): TrainSettings => ({
     ...{ model: modelFolder('chat'), data, output: join(folder, output), sequenceLength: 150, epochs: 4, threads: 2 },
     tokenisedFolder: join(folder, 'tokenised'),
-    ...{ gradientAccumulation: 3, learningRate: 1e-2, activationCheckpointing: false, lora: { rank: 4, dropout: 0.2 } },
+    ...{
+      gradientAccumulation: 3,
+      learningRate: 1e-2,
+      activationCheckpointing: 'none',
+      lora: { rank: 4, dropout: 0.2 },
+    },
     ...changes,
   });
   const run = (output: string, changes: Partial<TrainSettings> = {}, options: TrainOptions = {}) =>
@@ -91,7 +96,7 @@ describe('train', () => {
       const resumed: TrainStart[] = [];
       await run(
         `${name}-again`,
-        { ...changes, threads: 1, activationCheckpointing: true },
+        { ...changes, threads: 1, activationCheckpointing: 'layer' },
         { onStart: (start) => resumed.push(start) },
       );
       expect(resumed).toMatchObject([{ resumedStep: 5 }]);
