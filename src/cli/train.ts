@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
-import { createProgress, formatDuration, type Meter } from '../pipeline/progress.js';
+import { createProgress, formatDuration, type Meter, type Progress } from '../pipeline/progress.js';
+import type { TokeniseProgress } from '../training/dataset.js';
 import { describeMemory, formatBytes } from '../training/memory_plan.js';
 import type { TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
@@ -49,6 +50,7 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
     const state = () => step + validation;
     const work = train(config, {
       signal,
+      onTokenise: showTokenising(progress),
       onStart: (start) => {
         progress.note(describeStart(start));
         progress.note(describeRoom(start));
@@ -70,6 +72,21 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
   });
 }
 
+/** A meter for tokenising, once that takes longer than a moment. */
+function showTokenising(progress: Progress): (state: TokeniseProgress) => void {
+  const begin = performance.now();
+  let meter: Meter | null = null;
+  let [megabytes, tokens] = [0, 0];
+  return (state) => {
+    if (meter === null && performance.now() - begin < 1000) return;
+    meter ??= progress.start('tokenise', Math.ceil(state.totalBytes / 1e6), 0, 'MB');
+    const now = Math.ceil(state.bytes / 1e6);
+    meter.advance(now - megabytes, state.tokens - tokens);
+    [megabytes, tokens] = [now, state.tokens];
+    if (state.done) meter.finish();
+  };
+}
+
 /** The YAML of a study says who teaches; that of a training run says what data to train on. */
 function isStudy(settings: unknown): boolean {
   return typeof settings === 'object' && settings !== null && 'students' in settings && !('data' in settings);
@@ -84,12 +101,12 @@ function describeStart({
   packingEfficiency,
   trainableParameters,
 }: TrainStart): string {
-  const dropped = dataset.dropped > 0 ? `, ${dataset.dropped} dropped as over-long` : '';
-  const cut = dataset.truncated > 0 ? `, ${dataset.truncated} cut as over-long` : '';
+  const dropped = dataset.dropped > 0 ? `, ${dataset.dropped} dropped as longer than ${dataset.maxTokens} tokens` : '';
+  const cut = dataset.truncated > 0 ? `, ${dataset.truncated} cut to ${dataset.maxTokens} tokens` : '';
   const held = validationRows > 0 ? `, ${validationRows} held out for validation` : '';
   const resumed = resumedStep > 0 ? `, from the checkpoint of step ${resumedStep}` : '';
   return (
-    `${dataset.rows} rows${dropped}${cut}${held}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
+    `${dataset.rows} rows${dataset.reused ? ', tokenised by an earlier run' : ''}${dropped}${cut}${held}: ${dataset.tokens} tokens, ${dataset.trainedTokens} of them trained, in ${packs} packs ` +
     `(${(packingEfficiency * 100).toFixed(1)} % full); ${trainableParameters} trainable parameters; ${totalSteps} steps${resumed}`
   );
 }

@@ -44,6 +44,7 @@ export async function runTrain(
   const {
     data: _,
     output: __,
+    tokenisedFolder: _______,
     threads: ___,
     device: ____,
     checkpointEvery: _____,
@@ -83,7 +84,7 @@ export async function runTrain(
   let trained: TrainedStudent;
   try {
     trained = await context.services.train(
-      { ...student.training, data: [data], output, resume: true },
+      { tokenisedFolder: context.folder.file('tokenised'), ...student.training, data: [data], output, resume: true },
       {
         signal: context.signal,
         onStep: (metrics, totalSteps) => {

@@ -44,7 +44,10 @@ export function encodeConversation(
     expectPrefix(prompt, rendered, index, 'the turns before it');
     expectPrefix(whole, prompt, index, 'its generation prompt');
     const target = whole.slice(prompt.length);
-    const end = endOfTurnText(messages.slice(0, index + 1), template, options);
+    const known = ends.get(template);
+    const usual = known !== undefined && target.endsWith(answerOf(message) + known);
+    const end = usual ? known : endOfTurnText(messages.slice(0, index + 1), template, options);
+    ends.set(template, end);
     expectContent(message, target, end, index);
 
     for (const token of encode(prompt.slice(rendered.length))) push(token, ignoredLabel);
@@ -66,6 +69,14 @@ export function encodeConversation(
     tokens.push(token);
     labels.push(label);
   }
+}
+
+/** What each template wrote behind a turn's content last. */
+const ends = new WeakMap<ChatTemplate, string>();
+
+/** What of the content is not reasoning. */
+function answerOf({ content }: Message): string {
+  return content.includes(thinkTags.close) ? (splitReasoning(content).answer ?? '') : content.trim();
 }
 
 /** The length up to and with the last control token, if only white space follows it; else all. */

@@ -1,7 +1,7 @@
 /** Text to token ids and back, from the tokenizer.json of a model folder or from what a GGUF file says (gguf_tokenizer.ts). */
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { UserError } from '../errors.js';
-import { bytesOfSymbols } from './byte_level.js';
+import { bytesOfSymbols, symbolsOfBytes } from './byte_level.js';
 
 export interface Tokenizer {
   /** The largest token id plus one, added tokens included. The model's vocabulary may be padded beyond it. */
@@ -58,8 +58,11 @@ export function createTokenizer(
     // The library takes an unknown model for one of its oldest and gives wrong ids.
     if (!modelTypes.includes(json.model?.type ?? 'BPE')) throw new Error(`unknown model type '${json.model.type}'`);
     const complete = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...json };
-    const exact = { ...complete, pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null) };
-    library = new HubTokenizer(exact, { ...config, clean_up_tokenization_spaces: false });
+    const exact = exactPreTokenizer(json.pre_tokenizer ?? null);
+    const words = json.model.type === 'BPE' && !json.model.fuse_unk ? wordsBeforeBytes(exact) : null;
+    const settings = { ...config, clean_up_tokenization_spaces: false };
+    library = new HubTokenizer({ ...complete, pre_tokenizer: words ?? exact }, settings);
+    if (words !== null) rememberWords(library);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(
@@ -163,4 +166,46 @@ function exactPreTokenizer(part: unknown): unknown {
   if (type === 'ByteLevel' && rest.use_regex !== false && !prefixed)
     return { type: 'Sequence', pretokenizers: [splitBy(gpt2Words), { ...part, use_regex: false }] };
   return part;
+}
+
+/** The pre-tokenizer up to its last step, where that step only writes bytes as symbols; else null. */
+function wordsBeforeBytes(part: unknown): object | null {
+  const { type, pretokenizers } = (part ?? {}) as { type?: string; pretokenizers?: object[] };
+  if (type !== 'Sequence' || pretokenizers === undefined) return null;
+  const last = pretokenizers.at(-1) as { type?: string; use_regex?: boolean; add_prefix_space?: boolean } | undefined;
+  const before = pretokenizers.slice(0, -1);
+  if (last?.type === 'Sequence') {
+    const inner = wordsBeforeBytes(last);
+    return inner && { ...(part as object), pretokenizers: [...before, inner] };
+  }
+  const onlySymbols = last?.type === 'ByteLevel' && last.use_regex === false && !last.add_prefix_space;
+  return onlySymbols && before.length > 0 ? { ...(part as object), pretokenizers: before } : null;
+}
+
+/** Words whose tokens are remembered. */
+const rememberedWords = 100_000;
+
+/**
+ * Gives the library's model words in place of their bytes' symbols, and remembers what becomes of each: most words of a text
+ * were there before, and writing their bytes as symbols takes longer than everything else.
+ */
+function rememberWords(library: HubTokenizer): void {
+  const model = library.model as unknown as ((symbols: string[]) => string[]) & object;
+  const remembered = new Map<string, string[]>();
+  const encoder = new TextEncoder();
+  const encode = (words: readonly string[]): string[] => {
+    const tokens: string[] = [];
+    for (const word of words) {
+      let found = remembered.get(word);
+      if (found === undefined) {
+        found = model([symbolsOfBytes(encoder.encode(word))]);
+        if (remembered.size >= rememberedWords) remembered.clear();
+        if (word.length <= 64) remembered.set(word, found);
+      }
+      for (const token of found) tokens.push(token);
+    }
+    return tokens;
+  };
+  // The library also reads fields of its model.
+  library.model = Object.setPrototypeOf(encode, model) as HubTokenizer['model'];
 }

@@ -25,6 +25,8 @@ export interface DatasetReport {
   readonly trainedTokens: number;
   /** Length in tokens of the longest row, before truncation. */
   readonly longest: number;
+  /** The most tokens that a row may have. */
+  readonly maxTokens: number;
   /** The tokenised rows were there from an earlier run. */
   readonly reused: boolean;
 }
@@ -45,6 +47,8 @@ export interface TokeniseProgress {
   /** Of the files. */
   readonly bytes: number;
   readonly totalBytes: number;
+  /** Nothing follows. */
+  readonly done: boolean;
 }
 
 export interface DatasetOptions {
@@ -92,7 +96,7 @@ export async function loadDataset(files: readonly string[], options: DatasetOpti
     const { maxTokens, overlong } = options;
     return {
       documents,
-      report: { rows, longest, ...counts, reused: cached !== null },
+      report: { rows, longest, maxTokens, ...counts, reused: cached !== null },
       fingerprint: `${fingerprint} ${counts.overlong > 0 ? `${overlong} at ${maxTokens}` : ''}`,
       close: () => file.close(),
     };
@@ -137,7 +141,7 @@ async function* tokeniseFiles(
       done.rows += rows.lengths.length;
       done.tokens += rows.lengths.reduce((sum, length) => sum + length, 0);
       done.bytes += bytes;
-      onProgress?.({ ...done, totalBytes });
+      onProgress?.({ ...done, totalBytes, done: false });
       return { file, rows };
     } catch (error) {
       if (!(error instanceof LineError)) throw error;
@@ -161,6 +165,7 @@ async function* tokeniseFiles(
       signal?.throwIfAborted();
       yield await finish(batch);
     }
+    onProgress?.({ ...done, bytes: totalBytes, totalBytes, done: true });
   } finally {
     await pool?.close();
   }

@@ -49,12 +49,13 @@ export class RowsBuilder {
   }
 
   add({ tokens, labels, id, data, identity, line }: TokenisedRow): void {
+    const words = Uint32Array.from(tokens);
     let trained = 0;
-    const words = Uint32Array.from(tokens, (token, position) => {
-      if (position === 0 || labels[position]! < 0) return token;
+    for (let position = 1; position < words.length; ++position) {
+      if (labels[position]! < 0) continue;
+      words[position]! |= trainedBit;
       ++trained;
-      return token + trainedBit;
-    });
+    }
     const json = Buffer.from(JSON.stringify([id, data]));
     this.#parts.push(new Uint8Array(words.buffer), json);
     const numbers = this.#numbers;

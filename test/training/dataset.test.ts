@@ -1,8 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type DatasetOptions, loadDataset } from '../../src/training/dataset.js';
+import { encodeConversation } from '../../src/text/chat_targets.js';
+import { type Dataset, type DatasetOptions, loadDataset, type TokeniseProgress } from '../../src/training/dataset.js';
 import { createDocument } from '../../src/training/documents.js';
 import { resolveModel } from '../../src/weights/model_files.js';
 import { goldenJson, goldenPath, modelFolder } from '../support/fixtures.js';
@@ -105,5 +106,132 @@ describe('loadDataset', () => {
       'nothing to train: 1 of 1 rows dropped as longer than 20 tokens',
     );
     await expect(loadDataset([join(folder, 'absent.jsonl')], options)).rejects.toThrow(/absent\.jsonl.*no such file/);
+  });
+});
+
+describe('tokenised data', () => {
+  let folder: string;
+  let data: string;
+  let few: string;
+  const row = (index: number, answer = 'so '.repeat(index % 7)) => ({
+    ...(index % 3 > 0 && { id: `row ${index % 300}` }),
+    messages: [
+      { role: 'user', content: `What is ${index} plus ${index}? 🙂` },
+      { role: 'assistant', content: `${answer}${2 * index}` },
+    ],
+    weight: index / 8,
+    note: 'x'.repeat(500),
+  });
+  const lines = Array.from({ length: 2000 }, (_, index) => JSON.stringify(row(index)));
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'tokenised-'));
+    data = join(folder, 'data.jsonl');
+    // A byte order mark, Windows' line ends, a blank line, and no line feed at the end.
+    await writeFile(data, `\uFEFF${lines.slice(0, 10).join('\r\n')}\r\n\n${lines.slice(10).join('\n')}`);
+    expect((await stat(data)).size).toBeGreaterThan(2 ** 20); // or no threads would start
+    few = join(folder, 'few.jsonl');
+    await writeFile(few, lines.slice(0, 10).join('\n'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const load = async (changes: Partial<DatasetOptions> = {}, files = [few]): Promise<Dataset> => {
+    const model = await resolveModel(modelFolder('chat'));
+    model.weights.close();
+    const cache = join(folder, 'cache');
+    return loadDataset(files, { model, maxTokens: 1000, overlong: 'error', keepData: true, folder: cache, ...changes });
+  };
+
+  it('are what one thread makes of the lines, whatever the number of threads', async () => {
+    const seen: TokeniseProgress[] = [];
+    const onProgress = (progress: TokeniseProgress) => void seen.push(progress);
+    const one = await load({ threads: 1, folder: join(folder, 'one'), onProgress }, [data]);
+    const three = await load({ threads: 3, folder: join(folder, 'three') }, [data]);
+    expect(three.fingerprint).toBe(one.fingerprint);
+    expect(three.documents.selection.lengths).toEqual(one.documents.selection.lengths);
+    expect(seen.length).toBeGreaterThan(3);
+    expect(seen.at(-1)).toMatchObject({ rows: 2000, tokens: one.report.tokens, done: true });
+    expect(seen.at(-2)).toMatchObject({ bytes: seen[0]!.totalBytes - 3, done: false });
+
+    const model = await resolveModel(modelFolder('chat'));
+    model.weights.close();
+    for (const index of [0, 1, 9, 10, 1000, 1999]) {
+      const { messages } = row(index);
+      const { tokens, labels } = encodeConversation(messages, model.chatTemplate!, model.tokenizer!);
+      const expected = createDocument('', tokens, labels);
+      const { id, tokens: ids, targets, trained, data } = three.documents.at(index);
+      expect([...ids]).toEqual(tokens);
+      expect([...targets]).toEqual([...expected.targets]);
+      expect(trained).toBe(expected.trained);
+      expect(data).toEqual({ weight: index / 8, note: row(0).note });
+      // Behind the tenth row there is a blank line.
+      expect(id).toBe(row(index).id ?? `${join(folder, 'data.jsonl')}:${index + 1 + Number(index > 9)}`);
+    }
+    const { identities } = three.documents;
+    expect(identities[1]).toBe(identities[301]);
+    expect(new Set(identities).size).toBe(667 + 200);
+  });
+
+  it('are used again for the same contents under another name, and not for other contents, settings or text', async () => {
+    const first = await load();
+    expect(first.report.reused).toBe(false);
+    const copy = join(folder, 'copy.jsonl');
+    await writeFile(copy, await readFile(few));
+    const second = await load({ overlong: 'drop', maxTokens: first.report.longest - 1 }, [copy]);
+    expect(second.report.reused).toBe(true);
+    expect(second.documents.at(0).id).toBe(`${copy}:1`);
+    expect(second.report.dropped).toBeGreaterThan(0);
+    expect(second.fingerprint).not.toBe(first.fingerprint);
+
+    expect((await load({ keepData: false })).report.reused).toBe(false);
+    await appendFile(copy, '\n');
+    expect((await load({}, [copy])).report.reused).toBe(false);
+    const other = join(folder, 'other-template');
+    await cp(modelFolder('chat'), other, { recursive: true });
+    await appendFile(join(other, 'chat_template.jinja'), '{# a remark #}');
+    const model = await resolveModel(other);
+    model.weights.close();
+    expect((await load({ model })).report.reused).toBe(false);
+  });
+
+  it('are made again where the file is not whole', async () => {
+    const cache = join(folder, 'torn');
+    const { report } = await load({ folder: cache });
+    const [name] = await readdir(cache);
+    for (const bytes of [0, 7, 1000, (await stat(join(cache, name!))).size - 1]) {
+      await truncate(join(cache, name!), bytes);
+      expect((await load({ folder: cache })).report).toEqual(report);
+    }
+  });
+
+  it('name file and line of a bad row in any thread, and leave nothing behind', async () => {
+    const bad = join(folder, 'bad.jsonl');
+    const cache = join(folder, 'empty');
+    for (const [broken, message] of [
+      ['{"messages": []}', "1901: Expected 'messages' to be non-empty"],
+      [Buffer.from([0x22, 0xff, 0x22]), '1901: Expected UTF-8 but received other bytes; convert the file'],
+    ] as const) {
+      const [before, after] = [lines.slice(0, 1900), lines.slice(1900)].map((part) => Buffer.from(part.join('\n')));
+      const line = Buffer.from('\n');
+      await writeFile(bad, Buffer.concat([before!, line, Buffer.from(broken), line, after!]));
+      await expect(load({ folder: cache }, [bad])).rejects.toThrow(`${bad}:${message}`);
+      expect(await readdir(cache)).toEqual([]);
+    }
+  });
+
+  it('leave nothing behind when stopped, or when the folder takes no files', async () => {
+    const cache = join(folder, 'stopped');
+    const controller = new AbortController();
+    const stopped = load(
+      {
+        ...{ folder: cache, threads: 2, signal: controller.signal },
+        onProgress: () => controller.abort(new Error('stop')),
+      },
+      [data],
+    );
+    await expect(stopped).rejects.toThrow('stop');
+    expect(await readdir(cache)).toEqual([]);
+    await expect(load({ folder: '/dev/null/none' })).rejects.toThrow(
+      /^\/dev\/null\/none: the tokenised data cannot be written \(ENOTDIR\); .*'tokenisedFolder'/,
+    );
   });
 });
