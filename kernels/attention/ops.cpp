@@ -1,5 +1,6 @@
 #include "../../native/ops.h"
 #include "../common/check.h"
+#include "refusals.h"
 
 namespace cd::ops {
 
@@ -57,6 +58,45 @@ void expectLike(const Call& call, int index, int other) {
 void expectTokens(const Call& call, int index, int64_t tokens) {
   if (call[index].shape[0] != tokens) call.fail(index, "have " + std::to_string(tokens) + " tokens", shapeText(call[index]));
 }
+
+std::string refusal(const Call& call, int index, const std::string& expected, int64_t received) {
+  return std::string(call.op->name) + ": Expected '" + call.name(index) + "' to " + expected + " but received " +
+         std::to_string(received);
+}
+
+// The places of cuSeqlens, contextLengths, blockTable, slots and the cache in the operation's list; −1 where it has none.
+template <int Bounds, int Lengths, int Table, int Slots, int Cache>
+std::string explain(const Call& call, const Failure& failure) {
+  using namespace cd::attention;
+  const auto value = [&](int index) { return std::to_string(failure.values[index]); };
+  const int64_t received = failure.values[0];
+  switch (failure.code) {
+    case kStart:
+      return refusal(call, Bounds, "start at 0", received);
+    case kFall:
+      return refusal(call, Bounds, "never fall, after " + value(1), received);
+    case kEnd:
+      return refusal(call, Bounds, "end at " + std::to_string(call[0].shape[0]) + " (the number of packed tokens)", received);
+    case kShortContext:
+      return refusal(call, Lengths, "cover the " + value(1) + " query tokens in sequence " + value(2), received);
+    case kFewBlocks: {
+      const int64_t size = call[Cache].shape[1], blocks = (received + size - 1) / size;
+      return refusal(call, Table,
+                     "have " + std::to_string(blocks) + " blocks for " + value(0) + " tokens in sequence " + value(1),
+                     call[Table].shape[1]);
+    }
+    case kBlock:
+      return refusal(
+          call, Table,
+          "name a block below " + std::to_string(call[Cache].shape[0]) + " at place " + value(1) + " in sequence " + value(2),
+          received);
+    default:
+      return refusal(call, Slots,
+                     "be -1 or below " + std::to_string(call[Cache].shape[0] * call[Cache].shape[1]) +
+                         " (blocks times block size) for token " + value(1),
+                     received);
+  }
+}
 }  // namespace
 
 const Op attention{
@@ -78,6 +118,7 @@ const Op attention{
       checkLse(call, 6, 0);
       checkScaleAndWindow(call);
     },
+    explain<3, -1, -1, -1, -1>,
 };
 
 const Op attention_backward{
@@ -105,6 +146,7 @@ const Op attention_backward{
       expectLike(call, 9, 2);
       checkScaleAndWindow(call);
     },
+    explain<3, -1, -1, -1, -1>,
 };
 
 const Op kv_write{
@@ -123,6 +165,7 @@ const Op kv_write{
       call.expectSameDType(3, 0);
       expectLike(call, 4, 3);
     },
+    explain<-1, -1, -1, 2, 3>,
 };
 
 const Op paged_attention{
@@ -150,6 +193,7 @@ const Op paged_attention{
       expectLike(call, 7, 0);
       checkScaleAndWindow(call);
     },
+    explain<4, 5, 3, -1, 1>,
 };
 
 }  // namespace cd::ops

@@ -4,31 +4,12 @@
  * they were; nothing is leaked.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { native } from '../../src/native.js';
 import { Device } from '../../src/tensor/device.js';
 import { disposeAll, launchCase, type Placed, placeAll, unexpectedChanges } from './harness/arguments.js';
 import { differences, expectedOf } from './harness/compare.js';
+import { deviceNames, implemented } from './harness/devices.js';
 import { casesOf } from './harness/registry.js';
 import type { OpCase, OpCases } from './harness/types.js';
-
-const cuda = (() => {
-  try {
-    void Device.open('cuda:0').close();
-    return ['cuda:0'];
-  } catch (error) {
-    console.log(`Operations are not tested on CUDA: ${(error as Error).message}`);
-    return [];
-  }
-})();
-
-/** The back ends that can lack an operation have those that are listed as implemented. */
-const implemented = (device: string): Set<string> =>
-  new Set(
-    native
-      .listOps(device.startsWith('cpu') ? 'cpu' : device.startsWith('cuda:') ? 'cuda' : 'cuda-emulated')
-      .filter((contract) => contract.implemented)
-      .map(({ name }) => name),
-  );
 
 async function run(
   device: Device,
@@ -58,7 +39,7 @@ async function run(
   }
 }
 
-describe.each(['cpu', 'cpu-chaos', 'cuda-emulated', ...cuda])('%s', (name) => {
+describe.each(deviceNames)('%s', (name) => {
   const here = implemented(name);
   let devices: Device[];
   beforeAll(() => {

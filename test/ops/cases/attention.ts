@@ -137,6 +137,8 @@ export const cases: OpCases = {
     packed('small, for the gradient', small),
     packed('small with a window, for the gradient', { ...small, lengths: [1, 5], window: 2 }),
     packed('150 tokens, 9 heads on 3, bf16', { dtype: 'bf16', lengths: [150], H: 9, G: 3, D: 64 }),
+    packed('head size 128, 5 heads on 1, bf16', { dtype: 'bf16', lengths: [3, 70], H: 5, G: 1, D: 128, sinks: true }),
+    packed('head size 256, bf16', { dtype: 'bf16', lengths: [66], H: 2, G: 1, D: 256, window: 40 }),
     packed('130 tokens, head size 33, bf16', { dtype: 'bf16', lengths: [64, 130], H: 2, G: 2, D: 33 }),
     packed('window of 70', { dtype: 'f32', lengths: [200, 71], H: 2, G: 1, D: 16, window: 70 }),
     packed('window of 1 sees only itself', { dtype: 'bf16', lengths: [9], H: 1, G: 1, D: 6, window: 1 }),

@@ -101,6 +101,8 @@ export const cases: OpCases = {
     backward('empty documents', { dtype: 'f32', lengths: [0, 3, 0, 2, 0], H: 2, G: 2, D: 8 }),
     backward('one element', { dtype: 'f32', lengths: [1], H: 1, G: 1, D: 1 }, 'one'),
     backward('150 tokens, 9 heads on 3, bf16', { dtype: 'bf16', lengths: [150], H: 9, G: 3, D: 64 }),
+    backward('head size 128, 5 heads on 1, bf16', { dtype: 'bf16', lengths: [3, 70], H: 5, G: 1, D: 128 }),
+    backward('head size 256, bf16', { dtype: 'bf16', lengths: [66], H: 2, G: 1, D: 256, window: 40 }),
     backward('130 tokens, head size 33, bf16', { dtype: 'bf16', lengths: [64, 130], H: 2, G: 2, D: 33 }),
     backward('window of 70', { dtype: 'f32', lengths: [200, 71], H: 2, G: 1, D: 16, window: 70 }),
     backward('window of 33, bf16', { dtype: 'bf16', lengths: [140], H: 4, G: 2, D: 20, window: 33 }),

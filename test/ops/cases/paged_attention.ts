@@ -96,6 +96,26 @@ export const cases: OpCases = {
       G: 3,
       D: 64,
     }),
+    paged('decode and a chunk over 1100 and 1030 tokens, 20 heads on 1, bf16', {
+      dtype: 'bf16',
+      lengths: [1, 5, 1],
+      contexts: [1100, 1030, 7],
+      blockSize: 16,
+      H: 20,
+      G: 1,
+      D: 64,
+      sinks: true,
+    }),
+    paged('window over 1060 tokens, head size 128, bf16', {
+      dtype: 'bf16',
+      lengths: [1, 1],
+      contexts: [1060, 80],
+      blockSize: 32,
+      H: 2,
+      G: 2,
+      D: 128,
+      window: 50,
+    }),
     // So many sequences that one task takes all heads, with one thread and not with two.
     paged('decode of 6 sequences', {
       dtype: 'bf16',

@@ -1,0 +1,91 @@
+// Tiles of bf16 rows in shared memory, and products of them on tensor cores: what the attention kernels are made of. A warp
+// owns 16 rows of the left operand; C fragments of one product are the A fragments of the next one.
+#pragma once
+
+#include "../common/cuda_copy.h"
+#include "../common/cuda_mma.h"
+
+namespace cd::cuda::attend {
+
+constexpr int kTile = 64;  // rows of a right operand
+
+constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+
+// Eight more than D, so that the eight rows of a matrix start in different banks.
+template <int D>
+using TileRow = BFloat16[D + 8];
+
+// Starts copying rows: row(i) gives the address of row i, or null, for 0 ≤ i < count; rows without one become 0.
+template <int D, int kThreads, class Row>
+__device__ __forceinline__ void copyRows(TileRow<D>* tile, int count, const BFloat16* valid, Row&& row) {
+  constexpr int kPacks = D / 8;
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x); i < count * kPacks; i += kThreads) {
+    const BFloat16* source = row(i / kPacks);
+    const int column = i % kPacks * 8;
+    copyAsync16(&tile[i / kPacks][column], source ? source + column : valid, source ? 16 : 0);
+  }
+}
+
+// c [16, 64] = rows of the warp, a [16, D], times b [64, D] transposed.
+template <int D>
+__device__ __forceinline__ void multiply(float (&c)[8][4], const TileRow<D>* a, const TileRow<D>* b) {
+  const int lane = laneIndex();
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) c[j][i] = 0;
+#pragma unroll 2
+  for (int d = 0; d < D; d += 16) {
+    uint32_t left[4];
+    loadMatrix<4>(left, &a[lane % 16][d + lane / 16 * 8]);
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      uint32_t right[2][2];
+      loadMatrix<4>(&right[0][0], &b[j * 8 + lane / 16 * 8 + lane % 8][d + lane / 8 % 2 * 8]);
+      mma(c[j], left, right[0]);
+      mma(c[j + 1], left, right[1]);
+    }
+  }
+}
+
+// c [16, kColumns] += weights [16, 64], rounded to bf16, times b [64, from `column` on].
+template <int D, int kColumns>
+__device__ __forceinline__ void accumulate(float (&c)[kColumns / 8][4], const float (&weights)[8][4], const TileRow<D>* b,
+                                           int column = 0) {
+  const int lane = laneIndex();
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const float (&first)[4] = weights[2 * k], (&second)[4] = weights[2 * k + 1];
+    const uint32_t left[4] = {packBFloat16(first[0], first[1]), packBFloat16(first[2], first[3]),
+                              packBFloat16(second[0], second[1]), packBFloat16(second[2], second[3])};
+#pragma unroll
+    for (int j = 0; j < kColumns / 8; j += 2) {
+      uint32_t right[2][2];
+      loadMatrix<4, true>(&right[0][0], &b[k * 16 + lane % 16][column + j * 8 + lane / 16 * 8]);
+      mma(c[j], left, right[0]);
+      mma(c[j + 1], left, right[1]);
+    }
+  }
+}
+
+// Rows and columns of a C fragment: element i of part j lies at (fragmentRow(i), fragmentColumn(j, i)).
+__device__ __forceinline__ int fragmentRow(int i) { return laneIndex() / 4 + i / 2 * 8; }
+__device__ __forceinline__ int fragmentColumn(int j, int i) { return j * 8 + laneIndex() % 4 * 2 + i % 2; }
+
+// The four lanes that share a row.
+__device__ __forceinline__ float rowSum(float value) {
+  value += __shfl_xor_sync(kAllLanes, value, 1);
+  return value + __shfl_xor_sync(kAllLanes, value, 2);
+}
+__device__ __forceinline__ float rowMax(float value) {
+  value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, 1));
+  return fmaxf(value, __shfl_xor_sync(kAllLanes, value, 2));
+}
+
+// Two neighbours of a row of bf16.
+__device__ __forceinline__ void storePair(BFloat16* target, float first, float second) {
+  *reinterpret_cast<uint32_t*>(target) = packBFloat16(first, second);
+}
+
+}  // namespace cd::cuda::attend
