@@ -8,9 +8,11 @@ import { addInspect } from './inspect.js';
 import { addMerge } from './merge.js';
 import { addModels } from './models.js';
 import { addGlobalOptions } from './options.js';
+import { addPlan } from './plan.js';
 import { addRun } from './run.js';
 import { addScore } from './score.js';
 import { addTrain } from './train.js';
+import { addWatch } from './watch.js';
 
 const examples = `
 A first walk:
@@ -43,7 +45,19 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`) })
     .addHelpText('after', examples);
   addGlobalOptions(program);
-  for (const add of [addRun, addTrain, addGenerate, addScore, addInspect, addMerge, addModels, addBench, addDoctor])
+  for (const add of [
+    addRun,
+    addPlan,
+    addWatch,
+    addTrain,
+    addGenerate,
+    addScore,
+    addInspect,
+    addMerge,
+    addModels,
+    addBench,
+    addDoctor,
+  ])
     add(program);
   return program;
 }

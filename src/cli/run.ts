@@ -2,18 +2,24 @@ import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
 import type { StudyConfig } from '../pipeline/config.js';
 import type { StageName } from '../pipeline/context.js';
+import type { Prediction } from '../pipeline/predict.js';
+import { formatDuration, type Progress } from '../pipeline/progress.js';
+import type { Services } from '../pipeline/services.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
 import { type GlobalOptions, overlay } from './options.js';
+import { modelsOf, planAndPredict, renderPlan } from './plan.js';
 
 const runExamples = `
 The file names a teacher, compressors, students and questions; examples/reference.yaml explains every key.
-The run's folder holds one JSONL per stage and arm, manifest.json, the students and report.md / report.html.
+The run's folder holds one JSONL per stage and arm, manifest.json, the students, the datasets as parquet with a card, and
+report.html / report.md / report.tex.
 Stopped at any moment, the same command goes on: finished rows are kept, none is made twice.
 
 Examples:
   $ compress-distill run examples/quickstart.yaml
   $ compress-distill run my-study.yaml --threads 4
+  $ compress-distill run my-study.yaml --dry-run   what is there, what would be done, and why
   $ compress-distill traces my-study.yaml          one stage at a time, in the order below`;
 
 const stages: [StageName, string][] = [
@@ -31,8 +37,12 @@ export function addRun(program: Command): void {
     .summary('a whole study: traces → compress → train → evaluate → report')
     .description('Runs a study as a YAML file says, from the teacher to the report.')
     .argument('<file>', 'YAML of the study')
+    .option('--dry-run', 'only say what would be done, stage by stage, and why')
     .addHelpText('after', runExamples)
-    .action((file: string, _, self: Command) => runStages(file, self.optsWithGlobals()));
+    .action((file: string, _, self: Command) => {
+      const options = self.optsWithGlobals() as GlobalOptions & { dryRun?: boolean };
+      return options.dryRun ? dryRun(file, options) : runStages(file, options);
+    });
   for (const [stage, what] of stages)
     program
       .command(stage)
@@ -44,11 +54,41 @@ export function addRun(program: Command): void {
       .action((file: string, _, self: Command) => runStages(file, self.optsWithGlobals(), [stage]));
 }
 
-/** Runs some stages of the study in `file`; default all. */
-export async function runStages(file: string, options: GlobalOptions, only?: readonly StageName[]): Promise<void> {
+async function read(file: string, options: GlobalOptions): Promise<{ config: StudyConfig; text: string }> {
   const { parseStudyConfig } = await import('../pipeline/config.js');
   const { value, text } = await readYaml(file);
-  const config = parseStudyConfig(overlay(value, options), file);
+  return { config: parseStudyConfig(overlay(value, options), file), text };
+}
+
+async function dryRun(file: string, options: GlobalOptions): Promise<void> {
+  const { config } = await read(file, options);
+  const { createEngineServices } = await import('../pipeline/engine_services.js');
+  const { lookingContext, planStudy } = await import('../pipeline/plan.js');
+  const services = createEngineServices(config);
+  try {
+    console.log(renderPlan(await planStudy(await lookingContext(config, services))));
+  } finally {
+    await services.close();
+  }
+}
+
+/** Says what will be done, and before a run's beginning what that will take. */
+async function announce(config: StudyConfig, services: Services, progress: Progress): Promise<Prediction | null> {
+  const { lookingContext, planStudy } = await import('../pipeline/plan.js');
+  const context = await lookingContext(config, services);
+  if (Object.keys(context.folder.manifest.stages).length > 0) {
+    progress.note(renderPlan(await planStudy(context)));
+    return null;
+  }
+  const { plan, prediction } = await planAndPredict(config, services);
+  const seconds = Object.values(prediction.stages).reduce((sum, stage) => sum + stage.seconds, 0);
+  progress.note(`${renderPlan(plan)}\nAll of it takes about ${formatDuration(seconds)}. ${prediction.basis}`);
+  return prediction;
+}
+
+/** Runs some stages of the study in `file`; default all. */
+export async function runStages(file: string, options: GlobalOptions, only?: readonly StageName[]): Promise<void> {
+  const { config, text } = await read(file, options);
   await interruptible('The same command goes on from what is finished.', async (signal) => {
     await fetchMissing(modelsOf(config), signal);
     const { createEngineServices } = await import('../pipeline/engine_services.js');
@@ -57,23 +97,23 @@ export async function runStages(file: string, options: GlobalOptions, only?: rea
     const progress = createProgress();
     const services = createEngineServices(config, (line) => progress.note(line));
     try {
-      const outcome = await runStudy(config, {
+      const prediction = await announce(config, services, progress);
+      const { data, reports } = await runStudy(config, {
         services,
         settings: text,
         signal,
         progress,
+        prediction,
         ...(only ? { stages: only } : {}),
       });
-      if (outcome.table !== null) console.log(outcome.table);
-      for (const path of outcome.reports) console.log(`Report: ${path}`);
-      if (outcome.table === null) console.log(`Rows are in ${config.run}`);
+      if (data === null) console.log(`Rows are in ${config.run}`);
+      else {
+        const { renderSummary } = await import('../report/terminal.js');
+        console.log(`\n${renderSummary(data)}`);
+        console.log(`Report: ${reports.join(', ')}`);
+      }
     } finally {
       await services.close();
     }
   });
-}
-
-function modelsOf({ teacher, compressors, truncate, students }: StudyConfig): string[] {
-  const models = [teacher, ...compressors, ...students].map(({ model }) => model);
-  return truncate === null ? models : [...models, truncate.tokenizer];
 }

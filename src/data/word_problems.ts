@@ -56,6 +56,7 @@ export function generateWordProblems(options: {
         question: template.text({ name, other, thing: draws.pick(things) }, numbers),
         answer: String(template.answer(numbers)),
         answerType: 'number',
+        dataset: `arithmetic ${template.level}`,
       };
     }
     if (question === null) {

@@ -5,15 +5,29 @@ import type { StudyConfig } from './config.js';
 import { chat } from './messages.js';
 import { fillTemplate } from './prompt_template.js';
 import type { ChatMessage } from './services.js';
-import type { Trace } from './traces.js';
+import type { Traces } from './traces.js';
 
-/** Reasoning by question id; null where the arm has none (answer-only). */
-export type ArmReasoning = ReadonlyMap<string, string | null>;
+/** The reasoning of an arm, read when it is asked for; null where the arm has none (answer-only). */
+export interface ArmReasoning {
+  has(id: string): boolean;
+  readonly size: number;
+  reasoning(id: string): string | null;
+}
+
+export function withoutReasoning(ids: ReadonlySet<string>): ArmReasoning {
+  return { has: (id) => ids.has(id), size: ids.size, reasoning: () => null };
+}
 
 /** A row of training data. */
 export interface TrainingRow {
   id: string;
   messages: ChatMessage[];
+}
+
+/** What an arm trains on; its rows are made when they are asked for, as often as they are. */
+export interface ArmData {
+  size: number;
+  rows(): Generator<TrainingRow>;
 }
 
 /**
@@ -23,31 +37,39 @@ export interface TrainingRow {
  */
 export function armRows(
   config: StudyConfig,
-  traces: readonly Trace[],
+  traces: Traces,
   arms: ReadonlyMap<string, ArmReasoning>,
-): Map<string, TrainingRow[]> {
-  const everywhere = traces.filter(({ question }) => [...arms.values()].every((arm) => arm.has(question.id)));
-  const rows = new Map<string, TrainingRow[]>();
+): Map<string, ArmData> {
+  const everywhere = traces.questions.filter(({ id }) => [...arms.values()].every((arm) => arm.has(id)));
+  const data = new Map<string, ArmData>();
   for (const [arm, reasoning] of arms) {
-    const usable = config.matched ? everywhere : traces.filter(({ question }) => reasoning.has(question.id));
+    const usable = config.matched ? everywhere : traces.questions.filter(({ id }) => reasoning.has(id));
     if (usable.length === 0) {
       const sizes = [...arms].map(([name, of]) => `${name} ${of.size}`).join(', ');
       throw new UserError(
         `Stage 'train' has no question for arm '${arm}' (usable: ${sizes}); ${config.matched ? "set 'matched: false' or " : ''}have more traces compressed`,
       );
     }
-    rows.set(
-      arm,
-      usable.map((trace) => trainingRow(config, trace, reasoning.get(trace.question.id)!)),
-    );
+    data.set(arm, {
+      size: usable.length,
+      *rows() {
+        for (const question of usable) yield trainingRow(config, traces, question, reasoning.reasoning(question.id));
+      },
+    });
   }
-  return rows;
+  return data;
 }
 
-function trainingRow(config: StudyConfig, { question, final }: Trace, reasoning: string | null): TrainingRow {
+function trainingRow(
+  config: StudyConfig,
+  { source }: Traces,
+  question: Question,
+  reasoning: string | null,
+): TrainingRow {
   const { target } = config;
   const thought = reasoning === null ? '' : fillTemplate(target.reasoning, { reasoning });
-  const content = thought + fillTemplate(target.answer, { answer: question.answer, response: final });
+  const response = target.answer.includes('response') ? source.row(question.id).final : '';
+  const content = thought + fillTemplate(target.answer, { answer: question.answer, response });
   return { id: question.id, messages: [...studentPrompt(config, question), { role: 'assistant', content }] };
 }
 

@@ -1,75 +1,74 @@
-/** The results of a study in the form that the report takes. */
+/** The results of a study in the form that the report takes. Rows are read one by one; only their figures are kept. */
 
-import type { ArmReport, ReportData } from '../report/report_data.js';
+import type { ArmReport, CompressorReport, ReportData, Sample } from '../report/report_data.js';
 import { readMetrics } from '../training/metrics.js';
-import type { CompressionRow } from './compress.js';
-import { baselineArm, type StudyConfig } from './config.js';
+import type { Compressions } from './compress.js';
+import { baselineArm, type CompressorConfig, type StudyConfig } from './config.js';
 import { type StudyContext, summariseReasons } from './context.js';
-import type { EvaluationRow } from './evaluate.js';
+import { costFactors, predictedStages, stageCosts } from './costs.js';
+import type { Evaluations } from './evaluate.js';
 import type { StudyQuestions } from './questions.js';
-import type { Trace, TraceRow } from './traces.js';
+import type { Traces } from './traces.js';
 import { type TrainingResult, weightsFolder } from './train.js';
-import type { TruncatedRow } from './truncate.js';
+import type { Truncations } from './truncate.js';
 
 export interface EvaluatedArm {
   /** Null for the untrained student. */
   training: TrainingResult | null;
-  rows: EvaluationRow[];
+  evaluations: Evaluations;
 }
 
 export interface StudyResults {
   questions: StudyQuestions;
-  traces: Trace[];
-  attempts: TraceRow[];
-  /** Every attempt, by compressor. */
-  compressions: Map<string, CompressionRow[]>;
-  truncated: TruncatedRow[] | null;
+  traces: Traces;
+  compressions: Map<string, Compressions>;
+  truncations: Truncations | null;
   /** By student, then by arm. */
   students: Map<string, Map<string, EvaluatedArm>>;
 }
 
 /** How many questions the report shows with all their traces. */
-const samplesShown = 4;
+const samplesShown = 40;
+/** Of a trace; a page of full traces of a reasoning model would be too large. */
+const sampleCharacters = 6000;
+/** For questions that name no dataset. */
+const unnamedDataset = 'all';
+
+type DatasetOf = (id: string) => string;
+
+function datasetNames({ questions }: StudyResults): DatasetOf {
+  const all = [...questions.train, ...questions.eval];
+  const names = new Map(all.map(({ id, dataset }) => [id, dataset ?? unnamedDataset]));
+  return (id) => names.get(id) ?? unnamedDataset;
+}
 
 export async function collectReport(context: StudyContext, results: StudyResults): Promise<ReportData> {
-  const { config } = context;
-  const { manifest } = context.folder;
+  const { config, folder } = context;
+  const datasetOf = datasetNames(results);
   return {
     title: config.run.split(/[\\/]/).filter(Boolean).at(-1) ?? 'study',
-    created: manifest.created,
-    settings: settingsOf(config, manifest.machine),
+    created: folder.manifest.created,
+    settings: settingsOf(config, folder.manifest.machine),
     questions: { train: results.questions.train.length, eval: results.questions.eval.length },
-    traces: traceReport(results),
-    compressors: config.compressors.map((compressor) => {
-      const rows = results.compressions.get(compressor.name) ?? [];
-      const usable = rows.filter((row) => row.ok);
-      return {
-        name: compressor.name,
-        model: compressor.model,
-        traces: results.traces.length,
-        usable: usable.length,
-        failures: summariseReasons(rows),
-        characters: usable.map((row) => row.characters),
-        originalCharacters: usable.map((row) => row.originalCharacters),
-        tokens: usable.map((row) => row.tokens),
-        originalTokens: usable.map((row) => row.originalTokens),
-      };
-    }),
-    truncated: results.truncated?.map((row) => row.tokens) ?? null,
+    traces: traceReport(results, datasetOf),
+    compressors: config.compressors.map((compressor) => compressorReport(results, compressor, datasetOf)),
+    truncated: truncatedLengths(results),
     students: await Promise.all(
-      config.students.map(async (student) => ({
-        name: student.name,
-        model: student.model,
-        method: student.method,
+      config.students.map(async ({ name, model, method }) => ({
+        name,
+        model,
+        method,
         arms: await Promise.all(
-          [...results.students.get(student.name)!].map(([arm, { training, rows }]) =>
-            armReport(context, student.name, arm, training, rows),
+          [...results.students.get(name)!].map(([arm, evaluated]) =>
+            armReport(context, name, arm, evaluated, datasetOf),
           ),
         ),
       })),
     ),
-    samples: sampleTraces(results),
-    costs: Object.entries(manifest.stages).map(([stage, { seconds, tokens }]) => ({ stage, seconds, tokens })),
+    samples: sampleTraces(results, datasetOf),
+    costs: stageCosts(folder.manifest, config),
+    factors: costFactors(config),
+    prediction: predictedStages(folder.manifest),
   };
 }
 
@@ -86,28 +85,69 @@ function settingsOf(config: StudyConfig, machine: Record<string, string | number
   ];
 }
 
-function traceReport({ questions, traces, attempts }: StudyResults): ReportData['traces'] {
+function traceReport({ questions, traces }: StudyResults, datasetOf: DatasetOf): ReportData['traces'] {
   const rounds = new Map<number, { asked: number; correct: number }>();
-  for (const row of attempts) {
+  const lengths = new Map<string, { characters: number; tokens: number }>();
+  for (const key of traces.keys) {
+    const row = traces.file.read(key);
     const round = rounds.get(row.attempt) ?? { asked: 0, correct: 0 };
     rounds.set(row.attempt, { asked: round.asked + 1, correct: round.correct + Number(row.ok) });
+    if (row.ok) lengths.set(row.id, { characters: row.reasoning.length, tokens: row.completionTokens });
   }
+  const asked = new Map<string, number>();
+  for (const { id } of questions.train) asked.set(datasetOf(id), (asked.get(datasetOf(id)) ?? 0) + 1);
+  const correct = traces.questions.map(({ id }) => id);
   return {
     questions: questions.train.length,
-    correct: traces.length,
+    correct: correct.length,
     rounds: [...rounds].sort(([a], [b]) => a - b).map(([round, counts]) => ({ round, ...counts })),
-    failures: summariseReasons(attempts),
-    characters: traces.map((trace) => trace.reasoning.length),
-    tokens: traces.map((trace) => trace.row.completionTokens),
+    failures: summariseReasons(traces.file, traces.keys),
+    datasets: correct.map(datasetOf),
+    characters: correct.map((id) => lengths.get(id)!.characters),
+    tokens: correct.map((id) => lengths.get(id)!.tokens),
+    asked: [...asked].map(([dataset, count]) => ({ dataset, questions: count })),
   };
+}
+
+function compressorReport(
+  { compressions, traces }: StudyResults,
+  { name, model }: CompressorConfig,
+  datasetOf: DatasetOf,
+): CompressorReport {
+  const { file, keys } = compressions.get(name)!;
+  const usable = keys.filter((key) => file.isUsable(key));
+  const report: CompressorReport = {
+    name,
+    model,
+    traces: traces.questions.length,
+    usable: usable.length,
+    failures: summariseReasons(file, keys),
+    datasets: [],
+    characters: [],
+    originalCharacters: [],
+    tokens: [],
+    originalTokens: [],
+  };
+  for (const key of usable) {
+    const row = file.read(key);
+    report.datasets.push(datasetOf(row.id));
+    for (const length of ['characters', 'originalCharacters', 'tokens', 'originalTokens'] as const)
+      report[length].push(row[length]);
+  }
+  return report;
+}
+
+function truncatedLengths({ truncations }: StudyResults): number[] | null {
+  if (truncations === null) return null;
+  return truncations.keys.map((key) => truncations.file.read(key).tokens);
 }
 
 async function armReport(
   context: StudyContext,
   student: string,
   arm: string,
-  training: TrainingResult | null,
-  rows: readonly EvaluationRow[],
+  { training, evaluations }: EvaluatedArm,
+  datasetOf: DatasetOf,
 ): Promise<ArmReport> {
   const metrics = training === null ? [] : await readMetrics(`${weightsFolder(context, student, arm)}/metrics.jsonl`);
   return {
@@ -124,33 +164,52 @@ async function armReport(
             finalLoss: training.finalLoss,
           },
     loss: metrics.map(({ step, loss }) => ({ step, loss })),
-    outcomes: rows.map((row) => ({
-      id: row.id,
-      correct: row.ok,
-      truncated: row.truncated,
-      completionTokens: row.completionTokens,
-      reasoningCharacters: row.reasoningCharacters,
-      reasoningTokens: row.reasoningTokens,
-    })),
+    outcomes: evaluations.keys.map((key) => {
+      const row = evaluations.file.read(key);
+      return {
+        id: row.id,
+        dataset: datasetOf(row.id),
+        correct: row.ok,
+        truncated: row.truncated,
+        completionTokens: row.completionTokens,
+        reasoningCharacters: row.reasoningCharacters,
+        reasoningTokens: row.reasoningTokens,
+      };
+    }),
   };
 }
 
-function sampleTraces({ traces, compressions, truncated }: StudyResults): ReportData['samples'] {
-  const shorter = [...compressions].map(
-    ([name, rows]) => [name, new Map(rows.filter((row) => row.ok).map((row) => [row.id, row.reasoning]))] as const,
+/** Questions whose trace every compressor could shorten, spread evenly over the study. */
+function sampleTraces({ traces, compressions, truncations }: StudyResults, datasetOf: DatasetOf): Sample[] {
+  const everywhere = traces.questions.filter(({ id }) =>
+    [...compressions.values()].every(({ source }) => source.has(id)),
   );
-  if (truncated !== null) {
-    shorter.push(['truncated', new Map(truncated.map((row) => [row.id, row.reasoning]))]);
-  }
-  return traces
-    .filter(({ question }) => shorter.every(([, texts]) => texts.has(question.id)))
-    .slice(0, samplesShown)
-    .map(({ question, reasoning }) => ({
+  const step = Math.max(1, everywhere.length / samplesShown);
+  const shown = Array.from(
+    { length: Math.min(samplesShown, everywhere.length) },
+    (_, index) => everywhere[Math.floor(index * step)]!,
+  );
+  return shown.map((question) => {
+    const { id, answer } = question;
+    const shorter = [...compressions].map(([arm, { source }]) => ({ arm, row: source.row(id) }));
+    const texts = [
+      { arm: 'raw', text: traces.source.reasoning(id), tokens: shorter[0]!.row.originalTokens },
+      ...shorter.map(({ arm, row }) => ({ arm, text: row.reasoning, tokens: row.tokens })),
+    ];
+    if (truncations?.source.has(id)) {
+      const { reasoning, tokens } = truncations.source.row(id);
+      texts.push({ arm: 'truncated', text: reasoning, tokens });
+    }
+    return {
       question: question.question,
-      answer: question.answer,
-      texts: [
-        { arm: 'raw', text: reasoning },
-        ...shorter.map(([arm, texts]) => ({ arm, text: texts.get(question.id)! })),
-      ],
-    }));
+      answer,
+      dataset: datasetOf(id),
+      texts: texts.map((entry) => ({ ...entry, text: shorten(entry.text) })),
+    };
+  });
+}
+
+function shorten(text: string): string {
+  if (text.length <= sampleCharacters) return text;
+  return `${text.slice(0, sampleCharacters)} … (${text.length - sampleCharacters} more characters)`;
 }

@@ -7,10 +7,11 @@ import type { CompressorConfig } from './config.js';
 import { type StudyContext, summariseReasons } from './context.js';
 import { chat } from './messages.js';
 import { splitThinking } from './reasoning.js';
-import { type AttemptRow, completionFacts, completionProblem, runRounds } from './rounds.js';
+import { ReasoningSource } from './reasoning_source.js';
+import { type AttemptRow, completionFacts, completionProblem, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
 import type { OpenModel, TextCompletion } from './services.js';
-import type { Trace } from './traces.js';
+import type { Traces } from './traces.js';
 
 export interface CompressionRow extends AttemptRow {
   /** The compressed reasoning. */
@@ -22,50 +23,67 @@ export interface CompressionRow extends AttemptRow {
   /** Length in tokens of the compressor's tokenizer. */
   tokens: number;
   originalTokens: number;
-  promptTokens: number;
-  completionTokens: number;
   finishReason: string;
 }
 
-/** @returns the usable compressions by question id, and every attempt. */
+interface CompressTask {
+  id: string;
+  question: Question;
+}
+
+export interface Compressions {
+  file: RowFile<CompressionRow>;
+  /** Of every attempt. */
+  keys: string[];
+  source: ReasoningSource<CompressionRow>;
+}
+
+export function compressRounds(
+  context: StudyContext,
+  compressor: CompressorConfig,
+  traces: Traces,
+): Rounds<CompressTask, CompressionRow> {
+  const { system, prompt, examples, continuation, maxRatio, keepAnswer } = compressor;
+  return {
+    stage: 'compress',
+    label: `compress ${compressor.name}`,
+    file: new RowFile<CompressionRow>(context.folder.file('compressed', `${compressor.name}.jsonl`), context.folder),
+    model: compressor.model,
+    tasks: traces.questions.map((question) => ({ id: question.id, question })),
+    prompt: ({ question }) => ({
+      messages: chat(
+        system,
+        prompt,
+        { question: question.question, reasoning: traces.source.reasoning(question.id), answer: question.answer },
+        examples,
+      ),
+      continuation,
+      identity: { maxRatio, keepAnswer: keepAnswer && question.answer },
+    }),
+    attempts: compressor.attempts,
+    sampling: compressor.sampling,
+    settings: { prompt: { system, prompt, examples, continuation }, usable: { maxRatio, keepAnswer } },
+    judge: ({ question }, completion, model, row) =>
+      judge(question, traces.source.reasoning(question.id), completion, model, row, compressor),
+  };
+}
+
 export async function runCompress(
   context: StudyContext,
   compressor: CompressorConfig,
-  traces: readonly Trace[],
-): Promise<{ reasoning: Map<string, string>; rows: CompressionRow[] }> {
-  const rows = await runRounds(context, {
-    stage: 'compress',
-    label: `compress ${compressor.name}`,
-    file: new RowFile<CompressionRow>(context.folder.file('compressed', `${compressor.name}.jsonl`)),
-    model: compressor.model,
-    tasks: traces.map((trace) => ({
-      id: trace.question.id,
-      messages: chat(
-        compressor.system,
-        compressor.prompt,
-        { question: trace.question.question, reasoning: trace.reasoning, answer: trace.question.answer },
-        compressor.examples,
-      ),
-      continuation: compressor.continuation,
-      identity: {
-        reasoning: trace.reasoning,
-        maxRatio: compressor.maxRatio,
-        keepAnswer: compressor.keepAnswer && trace.question.answer,
-      },
-      trace,
-    })),
-    attempts: compressor.attempts,
-    sampling: compressor.sampling,
-    judge: ({ trace }, completion, model, row) => judge(trace, completion, model, row, compressor),
-  });
-  const usable = rows.filter((row) => row.ok);
-  if (usable.length === 0) {
+  traces: Traces,
+): Promise<Compressions> {
+  const rounds = compressRounds(context, compressor, traces);
+  const { file } = rounds;
+  const keys = await runRounds(context, rounds);
+  const source = new ReasoningSource(file, keys);
+  if (source.size === 0) {
     throw new UserError(
-      `Stage 'compress' has no usable compression by '${compressor.name}' among ${rows.length}: ${summariseReasons(rows)}; ` +
+      `Stage 'compress' has no usable compression by '${compressor.name}' among ${keys.length}: ${summariseReasons(file, keys)}; ` +
         `change its 'prompt', raise 'sampling.maxTokens' or 'maxRatio' (see compressed/${compressor.name}.jsonl)`,
     );
   }
-  return { reasoning: new Map(usable.map((row) => [row.id, row.reasoning])), rows };
+  return { file, keys, source };
 }
 
 function holdsAnswer({ answerType, answer }: Question, reasoning: string): boolean {
@@ -74,7 +92,8 @@ function holdsAnswer({ answerType, answer }: Question, reasoning: string): boole
 }
 
 function judge(
-  trace: Trace,
+  question: Question,
+  original: string,
   completion: TextCompletion,
   model: OpenModel,
   row: { key: string; id: string; attempt: number },
@@ -82,11 +101,11 @@ function judge(
 ): CompressionRow {
   // A compressor that thinks before it writes: what it thought is not the compression.
   const reasoning = splitThinking(completion.text).final ?? '';
-  const ratio = reasoning.length / trace.reasoning.length;
+  const ratio = reasoning.length / original.length;
   let reason = completionProblem(completion);
   if (reason === null && reasoning === '') reason = 'empty';
   if (reason === null && ratio > maxRatio) reason = `longer than ${maxRatio} of the original`;
-  if (reason === null && keepAnswer && !holdsAnswer(trace.question, reasoning)) reason = 'answer lost';
+  if (reason === null && keepAnswer && !holdsAnswer(question, reasoning)) reason = 'answer lost';
   return {
     ...row,
     ok: reason === null,
@@ -94,9 +113,9 @@ function judge(
     reasoning,
     ratio: Math.round(ratio * 1e4) / 1e4,
     characters: reasoning.length,
-    originalCharacters: trace.reasoning.length,
+    originalCharacters: original.length,
     tokens: model.tokenizer.encode(reasoning).length,
-    originalTokens: model.tokenizer.encode(trace.reasoning).length,
+    originalTokens: model.tokenizer.encode(original).length,
     ...completionFacts(completion),
   };
 }

@@ -213,6 +213,17 @@ const schema = z.strictObject({
       baseline: z.boolean().default(true),
     })
     .prefault({}),
+  /** What energy and carbon are reckoned with. */
+  costs: z
+    .strictObject({
+      /** Rated power of a device, where the machine reports no energy. Default: 700 (H100 SXM, paper), 5 per CPU thread (ours). */
+      watts: z.number().positive().optional(),
+      /** What the building takes over what its computers take. Default: 1.15 (paper). */
+      pue: z.number().min(1).default(1.15),
+      /** Grams of CO₂ equivalents for a kilowatt-hour. Default: 445, about the world's mix (ours); look up your grid's. */
+      gramsPerKwh: z.number().min(0).default(445),
+    })
+    .prefault({}),
 });
 
 /** The arms that are not a compressor's. */

@@ -2,6 +2,7 @@
 import { UserError } from '../errors.js';
 import type { StudyConfig } from './config.js';
 import type { Progress } from './progress.js';
+import type { Row, RowFile } from './row_file.js';
 import type { RunFolder } from './run_folder.js';
 import type { Services } from './services.js';
 
@@ -14,6 +15,8 @@ export interface StudyContext {
   services: Services;
   signal: AbortSignal;
   progress: Progress;
+  /** See Services.numerics. */
+  numerics: string;
   /** Stages that may do work now; the others only read what they did before. */
   mayRun: ReadonlySet<StageName>;
 }
@@ -34,11 +37,15 @@ export async function modelFingerprint(context: StudyContext, model: string): Pr
 }
 
 /** `wrong answer (12), cut off at the token limit (3)`: why rows failed, the most frequent first. */
-export function summariseReasons(rows: Iterable<{ ok: boolean; reason?: string | undefined }>, limit = 3): string {
+export function summariseReasons<R extends Row & { reason?: string | undefined }>(
+  file: RowFile<R>,
+  keys: Iterable<string>,
+  limit = 3,
+): string {
   const counts = new Map<string, number>();
-  for (const row of rows) {
-    if (row.ok) continue;
-    const reason = (row.reason ?? 'unknown').replace(/^error: .*/s, 'error');
+  for (const key of keys) {
+    if (file.isUsable(key)) continue;
+    const reason = (file.read(key).reason ?? 'unknown').replace(/^error: .*/s, 'error');
     counts.set(reason, (counts.get(reason) ?? 0) + 1);
   }
   const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, limit);

@@ -1,5 +1,6 @@
 /** The services of a study on the real engine and trainer. Imports the addon: load it only when there is work. */
 import { Engine } from '../engine/engine.js';
+import { formatStatistics } from '../engine/statistics.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
@@ -9,6 +10,8 @@ import { removeAdapters } from '../training/lora_modules.js';
 import { train } from '../training/train.js';
 import { resolveModel } from '../weights/model_files.js';
 import type { StudyConfig } from './config.js';
+import { measureRates } from './measure.js';
+import { numericsOf } from './numerics.js';
 import type { OpenModel, Services, TextRequest, TextTokenizer } from './services.js';
 
 /** One model at a time is in memory; the same base with another adapter is not loaded again. */
@@ -72,6 +75,19 @@ export function createEngineServices(
     }
   };
 
+  let known: Promise<string> | null = null;
+  const numerics = (): Promise<string> => {
+    known ??= (async () => {
+      const device = Device.open(config.device, deviceOptions);
+      try {
+        return await numericsOf(device, config.dtype);
+      } finally {
+        await device.close();
+      }
+    })();
+    return known;
+  };
+
   return {
     fingerprint: async (model) => (await describe(model)).fingerprint,
     tokenizer: async (model) => plainTokenizer(needTokenizer(model, (await describe(model)).tokenizer)),
@@ -87,13 +103,18 @@ export function createEngineServices(
     async train(settings, { signal, onStep }) {
       await close(); // The trainer loads the model itself; two of them need not fit.
       const { steps, trainedTokens, seconds, finalLoss } = await train(settings, { signal, onStep });
-      return { steps, trainedTokens, seconds, finalLoss };
+      return { steps, trainedTokens, seconds, finalLoss, devices: settings.dataParallel };
     },
     async machine() {
       const device = Device.open(config.device, deviceOptions);
       const { threads, instructionSet } = device.statistics();
       await device.close();
-      return { Threads: threads, 'Instruction set': instructionSet };
+      return { Threads: threads, 'Instruction set': instructionSet, Numerics: await numerics() };
+    },
+    numerics,
+    async measure(model) {
+      const opened = current?.model === model ? current : await load(model);
+      return measureRates(opened);
     },
     close,
   };
@@ -113,8 +134,14 @@ function openModel(name: string, { loaded, engine }: Loaded): OpenModel {
   return {
     tokenizer: plainTokenizer(needTokenizer(name, loaded.tokenizer)),
     render: (messages, continuation) => chatTemplate.render(messages, { addGenerationPrompt: true }) + continuation,
-    generate: (requests, { signal }) => engine.generate(requests.map(toEngine), { signal }),
+    generate: (requests, { signal }) => engine.generate(toEngineRequests(requests), { signal }),
+    status: () => formatStatistics(engine.statistics()),
+    deviceSeconds: () => engine.statistics().busySeconds,
   };
+}
+
+function* toEngineRequests(requests: Iterable<TextRequest>) {
+  for (const request of requests) yield toEngine(request);
 }
 
 function toEngine({ id, messages, continuation, sampling }: TextRequest) {

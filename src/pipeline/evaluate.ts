@@ -9,7 +9,7 @@ import { studentPrompt } from './arms.js';
 import { baselineArm, type StudentConfig } from './config.js';
 import type { StudyContext } from './context.js';
 import { splitResponse } from './reasoning.js';
-import { type AttemptRow, completionFacts, runRounds } from './rounds.js';
+import { type AttemptRow, completionFacts, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
 import type { OpenModel, TextCompletion } from './services.js';
 import { type TrainingResult, weightsFolder } from './train.js';
@@ -24,9 +24,48 @@ export interface EvaluationRow extends AttemptRow {
   reasoningCharacters: number;
   /** In the student's tokens. */
   reasoningTokens: number;
-  promptTokens: number;
-  completionTokens: number;
   finishReason: string;
+}
+
+interface EvaluateTask {
+  id: string;
+  question: Question;
+}
+
+export interface Evaluations {
+  file: RowFile<EvaluationRow>;
+  keys: string[];
+}
+
+/** @param trained the training's arm and identity; null evaluates the untrained student */
+export function evaluateRounds(
+  context: StudyContext,
+  student: StudentConfig,
+  trained: Pick<TrainingResult, 'arm' | 'key'> | null,
+  questions: readonly Question[],
+): Rounds<EvaluateTask, EvaluationRow> {
+  const arm = trained?.arm ?? baselineArm;
+  const weights = trained === null ? null : weightsFolder(context, student.name, arm);
+  // An untrained student has no think block: all that it writes is its reasoning.
+  const mode = trained === null ? 'all' : 'think';
+  const { config, folder } = context;
+  return {
+    stage: 'evaluate',
+    label: `evaluate ${student.name} ${arm}`,
+    file: new RowFile<EvaluationRow>(folder.file('evaluations', student.name, `${arm}.jsonl`), folder),
+    model: student.model,
+    trained: trained === null ? undefined : { path: weights!, key: trained.key, adapter: student.method === 'lora' },
+    tasks: questions.map((question) => ({ id: question.id, question })),
+    prompt: ({ question }) => ({
+      messages: studentPrompt(config, question),
+      continuation: '',
+      identity: { answer: question.answer, answerType: question.answerType, mode },
+    }),
+    attempts: 1,
+    sampling: { temperature: 0, maxTokens: config.evaluate.maxTokens },
+    settings: { prompt: { system: config.target.system, prompt: config.target.prompt } },
+    judge: ({ question }, completion, model, row) => judge(question, completion, model, row, mode),
+  };
 }
 
 /** @param trained the training's result; null evaluates the untrained student */
@@ -35,28 +74,10 @@ export async function runEvaluate(
   student: StudentConfig,
   trained: TrainingResult | null,
   questions: readonly Question[],
-): Promise<EvaluationRow[]> {
-  const arm = trained?.arm ?? baselineArm;
-  const weights = trained === null ? null : weightsFolder(context, student.name, arm);
-  // An untrained student has no think block: all that it writes is its reasoning.
-  const mode = trained === null ? 'all' : 'think';
-  return runRounds(context, {
-    stage: 'evaluate',
-    label: `evaluate ${student.name} ${arm}`,
-    file: new RowFile<EvaluationRow>(context.folder.file('evaluations', student.name, `${arm}.jsonl`)),
-    model: student.model,
-    trained: trained === null ? undefined : { path: weights!, key: trained.key, adapter: student.method === 'lora' },
-    tasks: questions.map((question) => ({
-      id: question.id,
-      messages: studentPrompt(context.config, question),
-      continuation: '',
-      identity: { answer: question.answer, answerType: question.answerType, mode },
-      question,
-    })),
-    attempts: 1,
-    sampling: { temperature: 0, maxTokens: context.config.evaluate.maxTokens },
-    judge: ({ question }, completion, model, row) => judge(question, completion, model, row, mode),
-  });
+): Promise<Evaluations> {
+  const rounds = evaluateRounds(context, student, trained, questions);
+  const keys = await runRounds(context, rounds);
+  return { file: rounds.file, keys };
 }
 
 function judge(

@@ -6,7 +6,7 @@ import { generateWordProblems, type Split } from '../data/word_problems.js';
 import { UserError } from '../errors.js';
 import type { QuestionSource } from './config.js';
 import type { StudyContext } from './context.js';
-import { writeFileAtomically } from './row_file.js';
+import { writePiecesAtomically } from './files.js';
 
 export interface StudyQuestions {
   train: Question[];
@@ -67,9 +67,10 @@ export async function loadQuestions(context: StudyContext): Promise<StudyQuestio
       `Expected 'questions.eval' to hold no question of 'questions.train' but '${leaked.id}' is '${trained.get(leaked.question)}' there; remove one of them`,
     );
   }
+  if (context.folder.readOnly) return loaded;
   for (const split of ['train', 'eval'] as const) {
-    const text = loaded[split].map((question) => `${JSON.stringify(question)}\n`).join('');
-    writeFileAtomically(context.folder.file('questions', `${split}.jsonl`), text);
+    const lines = loaded[split].map((question) => `${JSON.stringify(question)}\n`);
+    writePiecesAtomically(context.folder.file('questions', `${split}.jsonl`), lines);
   }
   return loaded;
 }

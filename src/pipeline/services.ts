@@ -4,6 +4,7 @@
  */
 import type { TrainConfig } from '../training/config.js';
 import type { StepMetrics } from '../training/metrics.js';
+import type { InferenceRates } from './rates.js';
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
@@ -52,8 +53,12 @@ export interface OpenModel {
   readonly tokenizer: TextTokenizer;
   /** The prompt as the model sees it. */
   render(messages: ChatMessage[], continuation: string): string;
-  /** All requests as one batch; completions as they finish, in any order. */
-  generate(requests: readonly TextRequest[], options: { signal: AbortSignal }): AsyncIterable<TextCompletion>;
+  /** All requests as one batch, taken as there is room for them; completions as they finish, in any order. */
+  generate(requests: Iterable<TextRequest>, options: { signal: AbortSignal }): AsyncIterable<TextCompletion>;
+  /** What the engine is doing, for the progress line: tokens/s, sequences, KV use. */
+  status?(): string;
+  /** Seconds that the device has worked since the model was opened. */
+  deviceSeconds?(): number;
 }
 
 export interface TrainedStudent {
@@ -62,6 +67,8 @@ export interface TrainedStudent {
   trainedTokens: number;
   seconds: number;
   finalLoss: number;
+  /** Devices that trained side by side. Default 1. */
+  devices?: number;
 }
 
 export interface Services {
@@ -78,5 +85,12 @@ export interface Services {
   ): Promise<TrainedStudent>;
   /** Facts about the machine for the manifest: device, instruction set, threads. */
   machine(): Promise<Record<string, string | number>>;
+  /**
+   * Names what decides the bits that come out of equal inputs: the kind of device, its instruction set and what its kernels
+   * compute. Part of the identity of every row that a model writes.
+   */
+  numerics(): Promise<string>;
+  /** How fast a model is here, tried out for a few seconds. Leaves it open. */
+  measure(model: string): Promise<InferenceRates>;
   close(): Promise<void>;
 }

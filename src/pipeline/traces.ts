@@ -6,7 +6,8 @@ import { UserError } from '../errors.js';
 import { type StudyContext, summariseReasons } from './context.js';
 import { chat } from './messages.js';
 import { splitResponse } from './reasoning.js';
-import { type AttemptRow, completionFacts, completionProblem, runRounds } from './rounds.js';
+import { ReasoningSource } from './reasoning_source.js';
+import { type AttemptRow, completionFacts, completionProblem, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
 import type { TextCompletion } from './services.js';
 
@@ -18,53 +19,64 @@ export interface TraceRow extends AttemptRow {
   final: string;
   /** The extracted answer, or null. */
   answer: string | null;
-  promptTokens: number;
-  completionTokens: number;
   finishReason: string;
 }
 
-/** A verified trace: the question, its correct reasoning r and the text of the answer. */
-export interface Trace {
-  question: Question;
-  reasoning: string;
-  final: string;
-  row: TraceRow;
+/** The verified traces: correct reasoning by question, in the order of the questions. */
+export interface Traces {
+  questions: Question[];
+  source: ReasoningSource<TraceRow>;
+  file: RowFile<TraceRow>;
+  /** Of every attempt. */
+  keys: string[];
 }
 
-/** @returns the verified traces in the order of the questions, and every attempt. */
-export async function runTraces(
+interface TraceTask {
+  id: string;
+  question: Question;
+}
+
+export function traceRounds(
   context: StudyContext,
   questions: readonly Question[],
-): Promise<{ traces: Trace[]; rows: TraceRow[] }> {
+): Rounds<TraceTask, TraceRow> & { tasks: TraceTask[] } {
   const { teacher } = context.config;
-  const rows = await runRounds(context, {
+  const { system, prompt, examples, continuation, reasoning } = teacher;
+  return {
     stage: 'traces',
     label: 'traces',
-    file: new RowFile<TraceRow>(context.folder.file('traces.jsonl')),
+    file: new RowFile<TraceRow>(context.folder.file('traces.jsonl'), context.folder),
     model: teacher.model,
-    tasks: questions.map((question) => ({
-      id: question.id,
-      messages: chat(teacher.system, teacher.prompt, { question: question.question }, teacher.examples),
-      continuation: teacher.continuation,
-      identity: { reasoning: teacher.reasoning, answer: question.answer, answerType: question.answerType },
-      question,
-    })),
+    tasks: questions.map((question) => ({ id: question.id, question })),
+    prompt: ({ question }) => ({
+      messages: chat(system, prompt, { question: question.question }, examples),
+      continuation,
+      identity: { reasoning, answer: question.answer, answerType: question.answerType },
+    }),
     attempts: teacher.attempts,
     sampling: teacher.sampling,
+    settings: { prompt: { system, prompt, examples, continuation }, reasoning },
     judge: ({ question }, completion, _, row) => judge(question, completion, row, teacher),
-  });
-  const correct = new Map(rows.filter((row) => row.ok).map((row) => [row.id, row]));
-  if (correct.size === 0) {
+  };
+}
+
+/** The verified traces among the rows of `keys`. */
+export function verifiedTraces(file: RowFile<TraceRow>, keys: string[], questions: readonly Question[]): Traces {
+  const source = new ReasoningSource(file, keys);
+  return { questions: questions.filter(({ id }) => source.has(id)), source, file, keys };
+}
+
+export async function runTraces(context: StudyContext, questions: readonly Question[]): Promise<Traces> {
+  const rounds = traceRounds(context, questions);
+  const keys = await runRounds(context, rounds);
+  const traces = verifiedTraces(rounds.file, keys, questions);
+  if (traces.questions.length === 0) {
     throw new UserError(
-      `Stage 'traces' found no correct trace among ${rows.length} attempts: ${summariseReasons(rows)}; ` +
+      `Stage 'traces' found no correct trace among ${keys.length} attempts: ${summariseReasons(rounds.file, keys)}; ` +
         "raise 'teacher.attempts' or 'teacher.sampling.maxTokens', or change 'teacher.prompt' (see traces.jsonl)",
     );
   }
-  const traces = questions.flatMap((question) => {
-    const row = correct.get(question.id);
-    return row === undefined ? [] : [{ question, reasoning: row.reasoning, final: row.final, row }];
-  });
-  return { traces, rows };
+  return traces;
 }
 
 function judge(

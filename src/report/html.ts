@@ -1,10 +1,31 @@
-/** The report as one HTML page that needs nothing else: no script, no font, no picture from anywhere. */
-import { armCells, armColumns, compressionCells, compressionColumns, figure, tracesSentence } from './markdown.js';
-import { accuracyPlot, armColors, type Figure, lengthPlot, lossPlot } from './plots.js';
+/** The report as one HTML page that needs nothing else: no font, no picture, no script from anywhere but its own few lines. */
+import { armNote, comparisonNote, gapNote, tracesSentence } from './markdown.js';
+import { accuracyPlot, armColors, type Figure, gapPlot, lengthPlot, lossPlot } from './plots.js';
 import type { ReportData } from './report_data.js';
+import { filterScript } from './script.js';
 import { styleSheet } from './style.js';
-import { compareArms, formatP, verdicts } from './summary.js';
+import { verdicts } from './summary.js';
 import { escapeXml } from './svg.js';
+import {
+  armCells,
+  armColumns,
+  comparisonCells,
+  comparisonColumns,
+  compressionCells,
+  compressionColumns,
+  costCells,
+  costColumns,
+  costNote,
+  datasetCells,
+  datasetColumns,
+  figure,
+  gapCells,
+  gapColumns,
+  predictionCells,
+  predictionColumns,
+} from './tables.js';
+
+type Color = (arm: string) => string;
 
 function tableOf(header: readonly string[], rows: readonly (readonly string[])[], textColumns: number): string {
   const cell = (tag: string, text: string, index: number) =>
@@ -12,7 +33,7 @@ function tableOf(header: readonly string[], rows: readonly (readonly string[])[]
   const line = (tag: string, cells: readonly string[]) =>
     `<tr>${cells.map((text, index) => cell(tag, text, index)).join('')}</tr>`;
   const body = rows.map((row) => line('td', row)).join('\n');
-  return `<div class="scroll"><table><thead>${line('th', header)}</thead><tbody>\n${body}\n</tbody></table></div>`;
+  return `<div class="scroll" tabindex="0"><table><thead>${line('th', header)}</thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
 function figureOf(caption: string, content: Figure | null): string {
@@ -23,16 +44,85 @@ function figureOf(caption: string, content: Figure | null): string {
   return `<figure>${content.svg}<div class="legend">${legend}</div><figcaption>${escapeXml(caption)}</figcaption></figure>`;
 }
 
-function samples(data: ReportData, color: (arm: string) => string): string {
-  return data.samples
-    .map(({ question, answer, texts }) => {
-      const columns = texts.map(
-        ({ arm, text }) =>
-          `<section style="border-top-color:${color(arm)}"><h4>${escapeXml(arm)} · ${figure(text.length)} characters</h4><pre>${escapeXml(text)}</pre></section>`,
-      );
-      return `<article><p><strong>${escapeXml(question)}</strong> Answer: ${escapeXml(answer)}</p><div class="beside">${columns.join('')}</div></article>`;
-    })
-    .join('\n');
+/** Traces beside their compressions; without a script all of them are shown. */
+function samples(data: ReportData, color: Color): string {
+  const articles = data.samples.map(({ question, answer, dataset, texts }) => {
+    const columns = texts.map(
+      ({ arm, text, tokens }) =>
+        `<section data-arm="${escapeXml(arm)}" style="border-top-color:${color(arm)}"><h4>${escapeXml(arm)} · ${figure(tokens)} tokens</h4><pre>${escapeXml(text)}</pre></section>`,
+    );
+    return `<article data-dataset="${escapeXml(dataset)}"><p><strong>${escapeXml(question)}</strong> <span class="answer">${escapeXml(answer)}</span></p><div class="beside">${columns.join('')}</div></article>`;
+  });
+  return `${filters(data)}<div id="samples">\n${articles.join('\n')}\n</div>`;
+}
+
+function filters({ samples }: ReportData): string {
+  const datasets = [...new Set(samples.map(({ dataset }) => dataset))];
+  const arms = [...new Set(samples.flatMap(({ texts }) => texts.map(({ arm }) => arm)))];
+  const options = datasets.map((name) => `<option>${escapeXml(name)}</option>`).join('');
+  const boxes = arms
+    .map((arm) => `<label><input type="checkbox" value="${escapeXml(arm)}" checked> ${escapeXml(arm)}</label>`)
+    .join('');
+  return `<form id="filters" hidden>
+<input type="search" placeholder="words in question or trace" aria-label="words in question or trace">
+<select aria-label="dataset"><option value="">all datasets</option>${options}</select>
+<fieldset>${boxes}</fieldset><output></output></form>`;
+}
+
+function section(id: string, title: string, ...content: string[]): string {
+  return `<section class="part" id="${id}"><h2>${title}</h2>\n${content.filter((part) => part !== '').join('\n')}\n</section>`;
+}
+
+const note = (text: string) => `<p class="note">${escapeXml(text)}</p>`;
+
+type Part = [id: string, title: string, ...content: string[]];
+
+function parts(data: ReportData, color: Color): Part[] {
+  const students = data.students.flatMap((student) => [
+    figureOf(`${student.name}: accuracy against median reasoning tokens`, accuracyPlot(student, color)),
+    figureOf(`${student.name}: training loss`, lossPlot(student, color)),
+    figureOf(`${student.name}: accuracy by dataset, less that of the raw arm`, gapPlot(student, color)),
+  ]);
+  const lengths = figureOf(
+    'Lengths of traces before and after compression (the longest 1 % in the last bin)',
+    lengthPlot(data, color),
+  );
+  const gaps = gapCells(data);
+  const comparisons = comparisonCells(data);
+  const predictions = predictionCells(data);
+  return [
+    ['arms', 'Arms', tableOf(armColumns, armCells(data), 3), note(armNote)],
+    ['figures', 'Figures', `<div class="figures">\n${[...students, lengths].filter(Boolean).join('\n')}\n</div>`],
+    ...(gaps.length === 0
+      ? []
+      : [['datasets', 'By dataset', tableOf(gapColumns(data), gaps, 2), note(gapNote)] satisfies Part]),
+    [
+      'comparisons',
+      'Paired comparisons',
+      ...(comparisons.length === 0
+        ? ['<p>A single arm: nothing to compare.</p>']
+        : [tableOf(comparisonColumns, comparisons, 3), note(comparisonNote)]),
+    ],
+    [
+      'traces',
+      'Traces and compression',
+      `<p>${escapeXml(tracesSentence(data))}</p>`,
+      tableOf(compressionColumns, compressionCells(data), 1),
+      tableOf(datasetColumns(data), datasetCells(data), 1),
+    ],
+    ['examples', 'Traces beside their compressions', samples(data, color)],
+    ['costs', 'Costs', tableOf(costColumns(data), costCells(data), 1), note(costNote(data))],
+    ...(predictions.length === 0 ? [] : [expectedPart(data, predictions)]),
+    ['settings', 'Settings', `<dl>${settingsOf(data)}</dl>`],
+  ];
+}
+
+function expectedPart({ prediction }: ReportData, cells: string[][]): Part {
+  return ['expected', 'What was expected', tableOf(predictionColumns, cells, 1), note(prediction!.basis)];
+}
+
+function settingsOf({ settings }: ReportData): string {
+  return settings.map(([name, value]) => `<dt>${escapeXml(name)}</dt><dd>${escapeXml(value)}</dd>`).join('');
 }
 
 export function renderHtml(data: ReportData): string {
@@ -40,32 +130,14 @@ export function renderHtml(data: ReportData): string {
   const verdict = verdicts(data)
     .map((sentence) => `<p class="verdict">${escapeXml(sentence)}</p>`)
     .join('');
-  const comparisons = data.students.flatMap(compareArms).map((pair) => {
-    const { student, a, b, onlyA, onlyB, p, adjusted, significant } = pair;
-    return [student, a, b, String(onlyA), String(onlyB), formatP(p), formatP(adjusted), significant ? 'yes' : 'no'];
-  });
-  const costs = data.costs.map(({ stage, seconds, tokens }) => [
-    stage,
-    figure(seconds, 1),
-    figure(tokens),
-    tokens === 0 ? '–' : figure(tokens / seconds),
-  ]);
-  const settings = data.settings
-    .map(([name, value]) => `<dt>${escapeXml(name)}</dt><dd>${escapeXml(value)}</dd>`)
-    .join('');
-  const students = data.students.map((student) =>
-    [
-      figureOf(`${student.name}: accuracy against median reasoning tokens`, accuracyPlot(student, color)),
-      figureOf(`${student.name}: training loss`, lossPlot(student, color)),
-    ].join('\n'),
-  );
-  const compared = ['Student', 'A', 'B', 'only A right', 'only B right', 'p', 'p (Holm)', 'significant'];
+  const shown = parts(data, color);
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>${escapeXml(data.title)} · compress-distill</title>
 <style>${styleSheet}</style>
 </head>
@@ -75,29 +147,10 @@ export function renderHtml(data: ReportData): string {
 <p class="lead">Reasoning traces compressed before distillation: ${figure(data.traces.correct)} verified traces,
 ${figure(data.questions.eval)} held-out questions per arm.</p>
 ${verdict}
-<h2>Arms</h2>
-${tableOf(armColumns, armCells(data), 3)}
-<p class="note">Accuracy with the standard error of its mean. Train tokens: trained tokens of one epoch. Tokens: completion
-length, over all responses and without those cut off. Reasoning: the think block; of the untrained student, the whole
-response. Acc / 1k tokens: accuracy ÷ mean completion tokens × 1000.</p>
-<div class="figures">
-${students.join('\n')}
-${figureOf('Lengths of traces before and after compression (the longest 1 % in the last bin)', lengthPlot(data, color))}
-</div>
-<h2>Traces and compression</h2>
-<p>${escapeXml(tracesSentence(data))}</p>
-${tableOf(compressionColumns, compressionCells(data), 1)}
-<h2>Paired comparisons</h2>
-${comparisons.length === 0 ? '<p>A single arm: nothing to compare.</p>' : tableOf(compared, comparisons, 3)}
-<p class="note">McNemar's exact test on the same questions, two-sided; Holm's correction within a student's arms, and apart from
-that over the comparisons with the untrained student.</p>
-<h2>Examples</h2>
-${samples(data, color)}
-<h2>Costs</h2>
-${tableOf(['Stage', 'Seconds', 'Tokens', 'Tokens/s'], costs, 1)}
-<h2>Settings</h2>
-<dl>${settings}</dl>
+<nav>${shown.map(([id, title]) => `<a href="#${id}">${title}</a>`).join('')}</nav>
+${shown.map(([id, title, ...content]) => section(id, title, ...content)).join('\n')}
 </main>
+<script>${filterScript}</script>
 </body>
 </html>
 `;

@@ -1,7 +1,25 @@
 /** The report as Markdown, with the paper's columns. */
 import type { ReportData } from './report_data.js';
 import { mean } from './statistics.js';
-import { compareArms, formatP, summariseArm, summariseCompression, verdicts } from './summary.js';
+import { verdicts } from './summary.js';
+import {
+  armCells,
+  armColumns,
+  comparisonCells,
+  comparisonColumns,
+  compressionCells,
+  compressionColumns,
+  costCells,
+  costColumns,
+  costNote,
+  datasetCells,
+  datasetColumns,
+  figure,
+  gapCells,
+  gapColumns,
+  predictionCells,
+  predictionColumns,
+} from './tables.js';
 
 type Cell = string | number;
 
@@ -15,81 +33,6 @@ function table(header: readonly string[], rows: readonly (readonly Cell[])[], te
   return [lines[0]!.map(pad), rule, ...lines.slice(1).map((cells) => cells.map(pad))]
     .map((cells) => `| ${cells.join(' | ')} |`)
     .join('\n');
-}
-
-const integer = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
-
-/** A figure with so many decimals; – where there is none. */
-export function figure(value: number, decimals = 0): string {
-  if (!Number.isFinite(value)) return '–';
-  return decimals === 0 ? integer.format(value) : value.toFixed(decimals);
-}
-
-export const armColumns = [
-  'Student',
-  'Method',
-  'Data',
-  'Accuracy',
-  '± SE',
-  'n',
-  'Train tokens',
-  'Train s',
-  'Tokens (all)',
-  'Tokens (excl. trunc.)',
-  'Trunc. rate',
-  'Med. reason. chars',
-  'Med. reason. tokens',
-  'Acc / 1k tokens',
-] as const;
-
-/** One row per student and arm, in the order of `armColumns`. */
-export function armCells(data: ReportData): string[][] {
-  return data.students.flatMap((student) =>
-    student.arms.map((arm) => {
-      const summary = summariseArm(arm.outcomes);
-      return [
-        student.name,
-        arm.untrained ? '–' : student.method === 'lora' ? 'LoRA' : 'Full',
-        arm.arm,
-        figure(summary.accuracy, 3),
-        figure(summary.standardError, 3),
-        figure(summary.count),
-        figure(arm.training?.tokens ?? Number.NaN),
-        figure(arm.training?.seconds ?? Number.NaN, 1),
-        figure(summary.meanTokens, 1),
-        figure(summary.meanTokensFinished, 1),
-        figure(summary.truncationRate, 3),
-        figure(summary.medianReasoningCharacters),
-        figure(summary.medianReasoningTokens),
-        figure(summary.accuracyPerThousandTokens, 3),
-      ];
-    }),
-  );
-}
-
-export const compressionColumns = [
-  'Compressor',
-  'Traces',
-  'Usable',
-  'Avg. chars',
-  'Avg. tokens',
-  'Mean ratio',
-  'Median ratio',
-];
-
-export function compressionCells(data: ReportData): string[][] {
-  return data.compressors.map((compressor) => {
-    const summary = summariseCompression(compressor);
-    return [
-      compressor.name,
-      figure(compressor.traces),
-      figure(compressor.usable),
-      figure(summary.meanCharacters),
-      figure(summary.meanTokens, 1),
-      figure(summary.meanRatio, 3),
-      figure(summary.medianRatio, 3),
-    ];
-  });
 }
 
 export function tracesSentence({ traces }: ReportData): string {
@@ -107,20 +50,19 @@ export function renderArmTable(data: ReportData): string {
 }
 
 export function renderMarkdown(data: ReportData): string {
-  const comparisons = data.students.flatMap(compareArms).map((pair) => {
-    const { student, a, b, onlyA, onlyB, p, adjusted, significant } = pair;
-    return [student, a, b, onlyA, onlyB, formatP(p), formatP(adjusted), significant ? 'yes' : 'no'];
-  });
+  const comparisons = comparisonCells(data);
+  const gaps = gapCells(data);
+  const predictions = predictionCells(data);
   const sections = [
     `# ${data.title}`,
     data.settings.map(([name, value]) => `- ${name}: ${value}`).join('\n'),
     '## Arms',
     renderArmTable(data).trim(),
-    'Accuracy with the standard error of its mean. Train tokens: trained tokens of one epoch. Tokens: completion length, over all ' +
-      'responses and without those cut off. Reasoning: the think block; of the untrained student, the whole response. ' +
-      'Acc / 1k tokens: accuracy ÷ mean completion tokens × 1000.',
+    armNote,
+    ...(gaps.length === 0 ? [] : ['## By dataset', table(gapColumns(data), gaps, 2), gapNote]),
     '## Traces',
     tracesSentence(data),
+    table(datasetColumns(data), datasetCells(data), 1),
     '## Compression',
     table(compressionColumns, compressionCells(data), 1),
     data.compressors
@@ -128,20 +70,25 @@ export function renderMarkdown(data: ReportData): string {
       .map(({ name, failures }) => `Not usable, ${name}: ${failures}.`)
       .join('\n'),
     '## Paired comparisons',
-    comparisons.length === 0
-      ? 'A single arm: nothing to compare.'
-      : table(['Student', 'A', 'B', 'only A right', 'only B right', 'p', 'p (Holm)', 'significant'], comparisons, 3),
+    comparisons.length === 0 ? 'A single arm: nothing to compare.' : table(comparisonColumns, comparisons, 3),
+    ...(comparisons.length === 0 ? [] : [comparisonNote]),
     '## Costs',
-    table(
-      ['Stage', 'Seconds', 'Tokens', 'Tokens/s'],
-      data.costs.map(({ stage, seconds, tokens }) => [
-        stage,
-        figure(seconds, 1),
-        figure(tokens),
-        tokens === 0 ? '–' : figure(tokens / seconds),
-      ]),
-      1,
-    ),
+    table(costColumns(data), costCells(data), 1),
+    costNote(data),
+    ...(predictions.length === 0
+      ? []
+      : ['## What was expected', table(predictionColumns, predictions, 1), data.prediction!.basis]),
   ];
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`;
 }
+
+export const armNote =
+  'Accuracy with the standard error of its mean. Train tokens: trained tokens of one epoch. Tokens: completion length, over all ' +
+  'responses and without those cut off. Reasoning: the think block; of the untrained student, the whole response. ' +
+  'Acc / 1k tokens: accuracy ÷ mean completion tokens × 1000.';
+
+export const gapNote = 'Gap: percentage points above or below the raw arm of the same student.';
+
+export const comparisonNote =
+  'Differences in percentage points on the same questions, with paired bootstrap intervals (2,000 resamples). p: McNemar’s exact ' +
+  'test, two-sided; Holm’s correction within a student’s arms, and apart from that over the comparisons with the untrained student.';

@@ -133,3 +133,57 @@ export function lengthPlot(data: ReportData, color: (arm: string) => string): Fi
   );
   return { svg, legend: binned.map(({ arm }) => ({ label: arm, color: color(arm) })) };
 }
+
+/** By dataset, each arm's accuracy less the raw arm's, in points with the standard error of the arm's (the paper's §6.4). */
+export function gapPlot(student: StudentReport, color: (arm: string) => string): Figure | null {
+  const raw = student.arms.find(({ arm }) => arm === 'raw');
+  const arms = student.arms.filter((arm) => arm !== raw && !arm.untrained);
+  const datasets = [...new Set(student.arms.flatMap(({ outcomes }) => outcomes.map(({ dataset }) => dataset)))];
+  if (raw === undefined || arms.length === 0 || datasets.length < 2) return null;
+  const of = (arm: StudentReport['arms'][number], dataset: string) =>
+    summariseArm(arm.outcomes.filter((outcome) => outcome.dataset === dataset));
+  const bars = datasets.flatMap((dataset, row) =>
+    arms.map((arm, index) => {
+      const { accuracy, standardError } = of(arm, dataset);
+      const gap = 100 * (accuracy - of(raw, dataset).accuracy);
+      return { arm: arm.arm, row: row + (index + 0.75) / (arms.length + 0.5), gap, error: 100 * standardError };
+    }),
+  );
+  const ends = bars.flatMap(({ gap, error }) => [gap - error, gap + error]);
+  const svg = plot(
+    {
+      title: `Accuracy by dataset less that of the raw arm, ${student.name}`,
+      xLabel: 'points above or below raw',
+      yLabel: '',
+      xDomain: [Math.min(0, ...ends), Math.max(0, ...ends)],
+      yDomain: [datasets.length, 0],
+      rows: datasets,
+    },
+    (frame) => {
+      const zero = element('line', {
+        class: 'axis',
+        x1: frame.x(0),
+        x2: frame.x(0),
+        y1: frame.y(0),
+        y2: frame.y(datasets.length),
+      });
+      return zero + bars.map((bar) => gapMark(frame, bar, color(bar.arm))).join('');
+    },
+  );
+  return { svg, legend: arms.map(({ arm }) => ({ label: arm, color: color(arm) })) };
+}
+
+function gapMark(
+  { x, y }: Frame,
+  { arm, row, gap, error }: { arm: string; row: number; gap: number; error: number },
+  color: string,
+): string {
+  const at = y(row);
+  return element(
+    'g',
+    {},
+    element('title', {}, escapeXml(`${arm}: ${gap.toFixed(1)} ± ${error.toFixed(1)}`)) +
+      element('line', { x1: x(0), x2: x(gap), y1: at, y2: at, stroke: color, 'stroke-width': 6 }) +
+      element('line', { x1: x(gap - error), x2: x(gap + error), y1: at, y2: at, stroke: color, 'stroke-width': 1.6 }),
+  );
+}

@@ -15,6 +15,7 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 sy
 main { max-width: 84rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; }
+section.part > .scroll + .scroll { margin-top: 1rem; }
 h4 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600; }
 .lead { color: var(--soft); font-size: 1.05rem; }
 .verdict { border-left: 4px solid var(--accent); background: var(--card); padding: .7rem 1rem; margin: 1rem 0; border-radius: 0 6px 6px 0; }
@@ -36,6 +37,15 @@ svg .axis { stroke: var(--soft); }
 svg .series { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; padding-left: .4rem; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: 1.2rem 0 0; font-size: .9rem; }
+a { color: var(--accent); }
+[hidden] { display: none !important; }
+#filters { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; margin-bottom: 1rem; font-size: .9rem; }
+#filters input[type=search], #filters select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .35rem .6rem; min-width: 0; }
+#filters input[type=search] { flex: 1 1 14rem; }
+#filters fieldset { border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem .8rem; }
+#filters output { color: var(--soft); }
+.answer { background: var(--line); border-radius: 4px; padding: 0 .4em; }
 article { margin-bottom: 1.5rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: .8rem; }
 .beside section { background: var(--card); border: 1px solid var(--line); border-top-width: 3px; border-radius: 6px; padding: .7rem; min-width: 0; }

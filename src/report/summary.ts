@@ -1,7 +1,7 @@
 /** The columns of the paper's tables 3, 6 and 9 for one arm, and which differences between arms are significant. */
 import { median } from 'd3-array';
 import type { ArmReport, CompressorReport, Outcome, ReportData, StudentReport } from './report_data.js';
-import { holm, mcnemarExact, mean, proportionStandardError } from './statistics.js';
+import { holm, mcnemarExact, mean, pairedBootstrap, proportionStandardError } from './statistics.js';
 
 export interface ArmSummary {
   count: number;
@@ -63,6 +63,9 @@ export interface Comparison {
   count: number;
   onlyA: number;
   onlyB: number;
+  /** Accuracy of a minus that of b on these questions, and its 95 % paired bootstrap interval. */
+  difference: number;
+  interval: [low: number, high: number];
   /** McNemar's exact p, and after Holm's correction over all comparisons of the same student and family. */
   p: number;
   adjusted: number;
@@ -82,7 +85,18 @@ function compare(student: string, family: Comparison['family'], pairs: readonly 
       if (correct && !other) onlyA++;
       if (!correct && other) onlyB++;
     }
-    return { student, family, a: first.arm, b: second.arm, count, onlyA, onlyB, p: mcnemarExact(onlyA, onlyB) };
+    return {
+      student,
+      family,
+      a: first.arm,
+      b: second.arm,
+      count,
+      onlyA,
+      onlyB,
+      difference: (onlyA - onlyB) / count,
+      interval: pairedBootstrap(onlyA, onlyB, count),
+      p: mcnemarExact(onlyA, onlyB),
+    };
   });
   const adjusted = holm(raw.map(({ p }) => p));
   return raw.map((comparison, index): Comparison => {

@@ -30,6 +30,8 @@ export interface PlotOptions {
   yDomain: [number, number];
   xFormat?: (value: number) => string;
   yFormat?: (value: number) => string;
+  /** Names of the rows between whole numbers of y, in place of ticks. */
+  rows?: readonly string[];
 }
 
 const width = 480;
@@ -39,18 +41,21 @@ const margin = { top: 12, right: 14, bottom: 44, left: 60 };
 /** A plot of 480 × 290 that scales with the page; its text stays readable on a phone. @param marks draws inside the frame */
 export function plot(options: PlotOptions, marks: (frame: Frame) => string): string {
   const x = scaleLinear(options.xDomain, [margin.left, width - margin.right]);
-  const y = scaleLinear(options.yDomain, [height - margin.bottom, margin.top]).nice(5);
+  const yScale = scaleLinear(options.yDomain, [height - margin.bottom, margin.top]);
+  const y = options.rows === undefined ? yScale.nice(5) : yScale;
   const [left, right] = [margin.left, width - margin.right];
   const [top, bottom] = [margin.top, height - margin.bottom];
   const xFormat = options.xFormat ?? x.tickFormat(6);
   const yFormat = options.yFormat ?? y.tickFormat(5);
   const parts = [
-    ...y
-      .ticks(5)
-      .flatMap((tick) => [
-        element('line', { class: 'grid', x1: left, x2: right, y1: y(tick), y2: y(tick) }),
-        element('text', { x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, escapeXml(yFormat(tick))),
-      ]),
+    ...(options.rows ?? []).flatMap((name, row) => [
+      element('line', { class: 'grid', x1: left, x2: right, y1: y(row), y2: y(row) }),
+      element('text', { x: left + 4, y: y(row) + 13 }, escapeXml(name)),
+    ]),
+    ...(options.rows === undefined ? y.ticks(5) : []).flatMap((tick) => [
+      element('line', { class: 'grid', x1: left, x2: right, y1: y(tick), y2: y(tick) }),
+      element('text', { x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, escapeXml(yFormat(tick))),
+    ]),
     ...x
       .ticks(6)
       .map((tick) =>

@@ -1,6 +1,6 @@
 /** A model's chat template: messages to the text that the model was taught on. */
-import { Template } from '@huggingface/jinja';
 import { UserError } from '../errors.js';
+import { BoundedTemplate } from './bounded_template.js';
 
 export interface Message {
   /** 'system', 'user', 'assistant', or another role that the template knows. */
@@ -22,7 +22,7 @@ export interface ChatTemplate {
   /**
    * The text of a conversation. It holds the begin-of-text token if the model wants one: encode it with
    * `addSpecialTokens: false`.
-   * @throws UserError when the template refuses the messages
+   * @throws UserError when the template refuses the messages, or takes more steps or memory than a template may
    */
   render(messages: readonly Message[], options?: RenderOptions): string;
 }
@@ -37,9 +37,9 @@ export interface ChatTemplateOptions {
 /** @throws UserError when the Jinja source cannot be parsed */
 export function createChatTemplate(source: string, options: ChatTemplateOptions = {}): ChatTemplate {
   const file = options.file ?? 'the chat template';
-  let template: Template;
+  let template: BoundedTemplate;
   try {
-    template = new Template(source);
+    template = new BoundedTemplate(source);
   } catch (error) {
     throw new UserError(
       `${file}: the chat template cannot be parsed (${firstLine(error)}); correct it or name another template`,

@@ -7,6 +7,7 @@ import { createEngineServices } from '../../src/pipeline/engine_services.js';
 import type { EvaluationRow } from '../../src/pipeline/evaluate.js';
 import { runStudy } from '../../src/pipeline/run.js';
 import type { Services, TextCompletion } from '../../src/pipeline/services.js';
+import { renderArmTable } from '../../src/report/markdown.js';
 import { readRows } from '../cli/command.js';
 import { modelFolder } from '../support/fixtures.js';
 import { tinyStudy } from './tiny_study.js';
@@ -26,7 +27,8 @@ afterAll(async () => {
 });
 
 it('runs a study on engine and trainer, for adapters and whole models', async () => {
-  const { table } = await runStudy(config, { services });
+  const { data } = await runStudy(config, { services });
+  const table = renderArmTable(data!);
   expect(table).toMatch(/adapted.*untrained/);
   expect(table).toMatch(/whole.*Full.*answer-only/);
   const evaluation = (student: string, arm: string) =>

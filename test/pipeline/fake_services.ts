@@ -35,6 +35,8 @@ export interface FakeOptions {
   order?: number;
   /** Of models; part of every row's identity. */
   version?: string;
+  /** Of the machine; part of every row's identity. */
+  numerics?: string;
   /** Overrides a completion; undefined lets it be. */
   complete?: (request: TextRequest, model: string) => Partial<TextCompletion> | undefined;
 }
@@ -68,6 +70,14 @@ export class FakeServices implements Services {
     return { 'Instruction set': 'none' };
   }
 
+  async numerics() {
+    return this.#options.numerics ?? 'none';
+  }
+
+  async measure() {
+    return { prefill: 1000, decode: 100 };
+  }
+
   async close(): Promise<void> {
     this.closed = true;
   }
@@ -78,7 +88,7 @@ export class FakeServices implements Services {
     const { requests: log } = this;
     const { order = 0, complete } = this.#options;
     const tokenizer = this.#tokenizer;
-    async function* generate(requests: readonly TextRequest[], { signal }: { signal: AbortSignal }) {
+    async function* generate(requests: Iterable<TextRequest>, { signal }: { signal: AbortSignal }) {
       const shuffled = [...requests].sort((a, b) => hash(`${order} ${a.id}`) - hash(`${order} ${b.id}`));
       for (const request of shuffled) {
         await new Promise(setImmediate);

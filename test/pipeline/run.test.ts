@@ -8,7 +8,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { CompressionRow } from '../../src/pipeline/compress.js';
@@ -36,7 +36,9 @@ function contents(run: string): Record<string, string> {
   const files: Record<string, string> = {};
   for (const path of readdirSync(join(folder, run), { recursive: true }) as string[]) {
     if (/manifest|report|distill/.test(path) || statSync(join(folder, run, path)).isDirectory()) continue;
-    files[path] = readFileSync(join(folder, run, path), 'utf8').replaceAll(`/${run}/`, '/RUN/');
+    files[path] = readFileSync(join(folder, run, path), 'utf8')
+      .replaceAll(`/${run}/`, '/RUN/')
+      .replaceAll(`of ${run}\n`, 'of RUN\n');
   }
   return files;
 }
@@ -89,7 +91,7 @@ it('runs a study: correct traces, usable compressions, matched arms, evaluations
     expect(rows.map((row) => row.id)).toEqual(Array.from({ length: 30 }, (_, index) => `eval-${index}`));
     expect(rows.every((row) => row.ok === (row.answer === row.expected))).toBe(true);
     expect(rows[0]!.reasoningTokens).toBeGreaterThan(5);
-    expect(outcome.table).toContain(arm);
+    expect(outcome.data!.students[0]!.arms.map((report) => report.arm)).toContain(arm);
   }
   expect(outcome.reports.every((path) => existsSync(path))).toBe(true);
   expect(readFileSync(join(folder, 'a', 'distill.yaml'), 'utf8')).toBe('run: a\n');
@@ -281,11 +283,25 @@ it('refuses a folder that another process uses, and takes over one whose process
   const config = fakeStudy(folder, 'a');
   await runStudy(config, { services: new FakeServices(), stages: ['traces'] });
   const lock = join(folder, 'a', 'lock');
-  writeFileSync(lock, String(process.ppid));
+  const started = (pid: number) => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[19]!;
+  const hold = (holder: object) => writeFileSync(lock, JSON.stringify(holder));
+  hold({ pid: process.ppid, host: hostname(), started: started(process.ppid) });
   await expect(runStudy(config, { services: new FakeServices() })).rejects.toThrow(
     /to be free but process \d+ is using it/,
   );
-  writeFileSync(lock, '4194999');
+  hold({ pid: process.ppid, host: 'elsewhere', started: '1' });
+  await expect(runStudy(config, { services: new FakeServices() })).rejects.toThrow(
+    /process \d+ on elsewhere is using it/,
+  );
+  for (const gone of [
+    { pid: 4194999, host: hostname(), started: '1' },
+    { pid: process.ppid, host: hostname(), started: '1' },
+  ]) {
+    hold(gone); // No such process, and one that got its id later.
+    await runStudy(config, { services: new FakeServices(), stages: ['traces'] });
+    expect(existsSync(lock)).toBe(false);
+  }
+  writeFileSync(lock, '');
   await runStudy(config, { services: new FakeServices(), stages: ['traces'] });
   expect(existsSync(lock)).toBe(false);
 });

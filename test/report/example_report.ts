@@ -13,6 +13,8 @@ export function emptyReport(students: StudentReport[]): ReportData {
       failures: '',
       characters: [100, 120],
       tokens: [30, 40],
+      datasets: ['sums', 'sums'],
+      asked: [{ dataset: 'sums', questions: 2 }],
     },
     compressors: [
       {
@@ -21,6 +23,7 @@ export function emptyReport(students: StudentReport[]): ReportData {
         traces: 2,
         usable: 2,
         failures: '',
+        datasets: ['sums', 'sums'],
         characters: [40, 50],
         originalCharacters: [100, 120],
         tokens: [10, 12],
@@ -33,9 +36,26 @@ export function emptyReport(students: StudentReport[]): ReportData {
       {
         question: 'Is 1 < 2 & 3 > 2?',
         answer: '<b>yes</b>',
-        texts: [{ arm: 'raw', text: '"quoted" <script>alert(1)</script>' }],
+        dataset: 'sums',
+        texts: [{ arm: 'raw', text: '"quoted" <script>alert(1)</script>', tokens: 7 }],
       },
     ],
-    costs: [{ stage: 'traces', seconds: 2, tokens: 100 }],
+    costs: [
+      {
+        stage: 'traces',
+        arm: null,
+        seconds: 2,
+        deviceSeconds: 1.8,
+        promptTokens: 400,
+        tokens: 100,
+        kilowattHours: 0.0005,
+        measured: false,
+      },
+    ],
+    factors: { watts: 700, pue: 1.15, gramsPerKwh: 100, device: 'GPU' },
+    prediction: {
+      basis: 'Lengths from 5 rows sampled so far.',
+      stages: [{ stage: 'traces', predicted: { tokens: 120, seconds: 1 }, actual: { tokens: 100, seconds: 2 } }],
+    },
   };
 }

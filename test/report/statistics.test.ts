@@ -55,6 +55,7 @@ it('gives means and standard errors', () => {
 it('has the paper’s columns', () => {
   const outcome = {
     id: 'x',
+    dataset: 'sums',
     correct: true,
     truncated: false,
     completionTokens: 100,
@@ -93,6 +94,7 @@ it('takes the mean of the ratios of each example', () => {
     traces: 3,
     usable: 2,
     failures: '',
+    datasets: ['sums', 'sums'],
     tokens: [5, 7],
     originalTokens: [10, 10],
   };
@@ -107,6 +109,7 @@ it('takes the mean of the ratios of each example', () => {
 function arm(name: string, correct: (index: number) => boolean): ArmReport {
   const outcomes = Array.from({ length: 100 }, (_, index) => ({
     id: `q${index}`,
+    dataset: 'sums',
     correct: correct(index),
     truncated: false,
     completionTokens: 10,
