@@ -16,6 +16,10 @@ process.chdir(resolve(dirname(fileURLToPath(import.meta.url)), '..'));
 /** A compiler instance of the addon takes up to about this much memory. */
 const bytesPerJob = 2 ** 30;
 
+function hasNvcc() {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, 'nvcc')));
+}
+
 const steps = [
   {
     name: 'packages',
@@ -35,8 +39,8 @@ const steps = [
     stamp: new Stamp('build/.native-stamp'),
     prerequisites: ['instruction sets', 'cmake', 'C++20 compiler', 'build tool', 'disk'],
     hash() {
-      const nvcc = (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, 'nvcc')));
-      const extra = [process.arch, String(nvcc), ...['CC', 'CXX', 'CXXFLAGS'].map((name) => process.env[name] ?? '')];
+      const variables = ['CC', 'CXX', 'CXXFLAGS', 'COMPRESS_DISTILL_CUDA', 'COMPRESS_DISTILL_CUDA_ARCHITECTURES'];
+      const extra = [process.arch, String(hasNvcc()), ...variables.map((name) => process.env[name] ?? '')];
       return hashOf(['native', 'kernels', 'CMakeLists.txt', 'package-lock.json'], { extra });
     },
     async run(log) {
@@ -44,6 +48,9 @@ const steps = [
       const args = ['node_modules/cmake-js/bin/cmake-js', 'build', '--out', 'build', '--parallel', String(jobs)];
       const remedy = 'see the compiler output above; after moving the folder, delete build/ and start again';
       await log.run(`Building the native addon (${jobs} at a time)`, process.execPath, args, { remedy });
+      if (process.env.COMPRESS_DISTILL_CUDA === 'OFF')
+        process.stderr.write('CUDA is left out, as COMPRESS_DISTILL_CUDA=OFF says: work runs on the CPU\n');
+      else if (!hasNvcc()) process.stderr.write('CUDA is left out, as no nvcc is on PATH: work runs on the CPU\n');
     },
   },
   {

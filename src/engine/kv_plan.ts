@@ -38,7 +38,7 @@ const DEFAULT_MOST_BYTES = 2 * GIB;
  *
  * @param elementBytes of a key or value: 4 for f32, 2 for bf16.
  * @param freeBytes memory that the process may still take.
- * @throws ArgumentError when a given `maxModelLen` does not fit, naming what would.
+ * @throws ArgumentError when a given `maxModelLen` does not fit, naming what would, and when there is less memory than was asked for.
  */
 export function planKvCache(
   shape: KvShape,
@@ -70,6 +70,13 @@ export function planKvCache(
       `enough for one sequence of ${maxModelLen ?? 2} tokens (${formatBytes(needed)})`,
       kvCacheBytes ?? kvCacheFraction ?? DEFAULT_FRACTION,
       `, which is ${formatBytes(budget)}; give more or lower 'maxModelLen'`,
+    );
+  }
+  if (blocks * bytesPerBlock > freeBytes) {
+    throw new ArgumentError(
+      'kvCacheBytes',
+      `at most the memory that is free (${formatBytes(freeBytes)})`,
+      kvCacheBytes,
     );
   }
   const length = Math.min(context, maxModelLen ?? context, blocks * blockSize);

@@ -1,4 +1,5 @@
 /** What a person sees while a stage works: a bar on a terminal, a line now and then elsewhere. */
+import { clearScreenDown } from 'node:readline';
 import { SingleBar } from 'cli-progress';
 import pc from 'picocolors';
 
@@ -38,6 +39,13 @@ export function formatDuration(seconds: number): string {
 
 /** Without a terminal: a line at the start, the end, and in between not more often than this. */
 const secondsBetweenLines = 10;
+
+/** Time and state go on where nothing is done for long, as while the first rows are all under way. */
+function everySecond(show: () => void): { stop(): void } {
+  const timer = setInterval(show, 1000);
+  timer.unref();
+  return { stop: () => clearInterval(timer) };
+}
 
 /** Writes to a stream: a bar with rate, tokens/s and time left where it is a terminal, else plain lines. */
 export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
@@ -80,14 +88,15 @@ class Count {
   }
 
   /** @param ended the work is over: tokens/s of all of it, no state */
-  describe(ended = false): { rate: string; left: string } {
+  describe(ended = false): { rate: string; left: string; state: string } {
     const fresh = this.done - this.resumed;
     const rate = fresh / this.seconds;
-    const tokens = this.tokens === 0 ? '' : `, ${Math.round(this.tokens / this.seconds)} tokens/s`;
-    const more = this.#state === null || ended ? tokens : ` · ${this.#state()}`;
+    const state = this.#state === null || ended ? '' : ` · ${this.#state()}`;
+    const tokens = this.tokens === 0 || state !== '' ? '' : `, ${Math.round(this.tokens / this.seconds)} tokens/s`;
     return {
-      rate: fresh === 0 ? '…' : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${this.unit}/s${more}`,
+      rate: fresh === 0 ? '…' : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} ${this.unit}/s${tokens}`,
       left: fresh === 0 ? '…' : formatDuration((this.total - this.done) / rate),
+      state,
     };
   }
 }
@@ -95,7 +104,7 @@ class Count {
 function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Meter {
   const bar = new SingleBar({
     stream,
-    format: `${pc.cyan(stage.padEnd(24))} {bar} {value}/{total} · {rate} · {left} left`,
+    format: `${pc.cyan(stage.padEnd(24))} {bar} {value}/{total} · {rate} · {left} left{state}`,
     barCompleteChar: '█',
     barIncompleteChar: '░',
     barsize: 24,
@@ -104,6 +113,7 @@ function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Mete
     gracefulExit: false,
   });
   bar.start(count.total, count.resumed, count.describe());
+  const clock = everySecond(() => bar.update(count.done, count.describe()));
   return {
     advance(done, tokens = 0) {
       count.done += done;
@@ -115,8 +125,10 @@ function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Mete
       bar.setTotal(count.total);
     },
     finish() {
+      clock.stop();
       bar.update(count.done, { ...count.describe(true), left: '0s' });
-      bar.stop();
+      bar.stop(); // on the line below the one where the bar began: what others wrote there meanwhile goes
+      clearScreenDown(stream);
     },
   };
 }
@@ -126,19 +138,27 @@ function lineMeter(write: (line: string) => void, stage: string, count: Count): 
   let last = performance.now();
   const line = (rate: string, rest: string) =>
     write(`${stage}: ${count.done}/${count.total} ${unit} · ${rate} · ${rest}`);
+  const report = (): void => {
+    last = performance.now();
+    const { rate, left, state } = count.describe();
+    line(rate, `${left} left${state}`);
+  };
   write(`${stage}: ${total - resumed} ${unit}${resumed > 0 ? `, ${resumed} already there` : ''}`);
+  const clock = everySecond(() => {
+    if (performance.now() - last > secondsBetweenLines * 1000) report();
+  });
   return {
     advance(done, tokens = 0) {
       count.done += done;
       count.tokens += tokens;
-      if (performance.now() - last < secondsBetweenLines * 1000) return;
-      last = performance.now();
-      const { rate, left } = count.describe();
-      line(rate, `${left} left`);
+      if (performance.now() - last >= secondsBetweenLines * 1000) report();
     },
     extend(more) {
       count.total += more;
     },
-    finish: () => line(count.describe(true).rate, `took ${formatDuration(count.seconds)}`),
+    finish() {
+      clock.stop();
+      line(count.describe(true).rate, `took ${formatDuration(count.seconds)}`);
+    },
   };
 }

@@ -46,6 +46,13 @@ describe('planKvCache', () => {
     );
   });
 
+  it('refuses more than is there, but not where less will do', () => {
+    expect(() => planKvCache(model, 4, 64, GIB, { kvCacheBytes: 2 * GIB })).toThrow(
+      "Expected 'kvCacheBytes' to be at most the memory that is free (1.0 GiB) but received 2147483648",
+    );
+    expect(planKvCache(model, 4, 2, GIB, { kvCacheBytes: 2 * GIB }).bytes).toBe(64 * MIB);
+  });
+
   it.each([
     [{ blockSize: 0 }, "'blockSize'"],
     [{ maxModelLen: 1 }, "'maxModelLen'"],

@@ -1,0 +1,257 @@
+// The accelerator that is a GPU: its memory, one stream on it, and copies through pinned memory of the host.
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+#include "cuda_backend.h"
+#include "cuda_pinned.h"
+#include "cuda_rates.h"
+
+namespace cd::cuda {
+namespace {
+
+std::string versionText(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+[[noreturn]] void unavailable(int index, const std::string& why) {
+  throw Error("Device 'cuda:" + std::to_string(index) + "' is not available: " + why + ", or use --device cpu");
+}
+
+void expectDevice(int index) {
+  int count = 0, driver = 0, runtime = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (error == cudaErrorInsufficientDriver)
+    unavailable(index, driver == 0 ? std::string("no NVIDIA driver answers; install one and see whether nvidia-smi runs")
+                                   : "the NVIDIA driver supports CUDA " + versionText(driver) + " and " + versionText(runtime) +
+                                         " is needed; update the driver");
+  if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+    unavailable(index, "the NVIDIA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES");
+  if (error != cudaSuccess)
+    unavailable(index, std::string("CUDA does not start: ") + cudaGetErrorString(error) + "; check nvidia-smi and dmesg");
+  if (index >= count)
+    unavailable(index, "there " +
+                           (count == 1 ? std::string("is 1 GPU, cuda:0")
+                                       : "are " + std::to_string(count) + " GPUs, cuda:0 to cuda:" + std::to_string(count - 1)) +
+                           "; choose one of them");
+}
+
+int attribute(cudaDeviceAttr name, int index) {
+  int value = 0;
+  cudaDeviceGetAttribute(&value, name, index);
+  return value;
+}
+
+// Errors after which nothing on the device works any more.
+bool isFinal(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class CudaAccelerator : public Accelerator {
+ public:
+  explicit CudaAccelerator(int index) : index_(index) {
+    expectDevice(index);
+    use();
+    const int capability =
+        attribute(cudaDevAttrComputeCapabilityMajor, index) * 10 + attribute(cudaDevAttrComputeCapabilityMinor, index);
+    if (const cudaError_t error = probeKernelImage();
+        error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction)
+      unavailable(index, "the GPU has compute capability " + std::to_string(capability / 10) + "." +
+                             std::to_string(capability % 10) +
+                             " and the plug-in was built for " CD_CUDA_ARCHITECTURES
+                             "; rebuild with COMPRESS_DISTILL_CUDA_ARCHITECTURES=" +
+                             std::to_string(capability) + "-real npm run build");
+    else check(error, "loading the kernels");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index), "asking for the GPU's properties");
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    description_ = std::string(properties.name) + ", sm_" + std::to_string(capability) + ", " +
+                   std::to_string(properties.multiProcessorCount) + " multiprocessors, driver for CUDA " + versionText(driver);
+  }
+
+  ~CudaAccelerator() override {
+    use();
+    cudaStreamSynchronize(stream_);
+    for (const Fence& fence : fences_) cudaEventDestroy(fence.event);
+    for (cudaEvent_t event : spareEvents_) cudaEventDestroy(event);
+    uploads_.close();
+    readBacks_.close();
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string description() const override { return description_; }
+  DeviceMemory memory() const override {
+    use();
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+  }
+
+  void attach() override { use(); }
+  void* stream() const override { return stream_; }
+
+  void* allocate(int64_t bytes) override {
+    use();
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // it is told by the null, and must not show up at the next launch
+      return nullptr;
+    }
+    check(error, "allocating memory");
+    return memory;
+  }
+  void free(void* memory) override {
+    use();
+    cudaFree(memory);  // waits for what uses it; fails only where the device is lost
+  }
+
+  void copyIn(void* target, const void* source, int64_t bytes) override {
+    const auto* from = static_cast<const char*>(source);
+    auto* to = static_cast<char*>(target);
+    while (bytes > 0) {
+      int64_t taken = 0;
+      const void* staged = nullptr;
+      check(uploads_.stage(stream_, from, bytes, &staged, &taken), "copying to the GPU");
+      check(cudaMemcpyAsync(to, staged, taken, cudaMemcpyHostToDevice, stream_), "copying to the GPU");
+      from += taken;
+      to += taken;
+      bytes -= taken;
+    }
+  }
+
+  void copyOut(void* target, const void* source, int64_t bytes) override {
+    const auto* from = static_cast<const char*>(source);
+    auto* to = static_cast<char*>(target);
+    // What is larger than a staging block is waited for, block by block; the last block comes with the fence.
+    for (; bytes > ReadBackPool::kLargest; bytes -= ReadBackPool::kLargest) {
+      copyOut(to, from, ReadBackPool::kLargest);
+      synchronise();
+      from += ReadBackPool::kLargest;
+      to += ReadBackPool::kLargest;
+    }
+    if (bytes == 0) return;
+    ReadBackPool::Block block;
+    check(readBacks_.take(bytes, &block), "allocating pinned memory");
+    arriving_.push_back({newestFence_ + 1, to, bytes, block});
+    check(cudaMemcpyAsync(block.address, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the GPU");
+  }
+
+  void fill(void* target, uint8_t value, int64_t bytes) override {
+    check(cudaMemsetAsync(target, value, bytes, stream_), "filling memory");
+  }
+
+  uint64_t fence() override {
+    cudaEvent_t event = nullptr;
+    if (spareEvents_.empty()) check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+    else {
+      event = spareEvents_.back();
+      spareEvents_.pop_back();
+    }
+    fences_.push_back({++newestFence_, event});
+    check(cudaEventRecord(event, stream_), "recording an event");
+    return newestFence_;
+  }
+
+  bool passed(uint64_t number) override {
+    while (!fences_.empty() && fences_.front().number <= number) {
+      const cudaError_t error = cudaEventQuery(fences_.front().event);
+      if (error == cudaErrorNotReady) return false;
+      check(error, "running the operations launched before");
+      deliver(fences_.front().number);
+      spareEvents_.push_back(fences_.front().event);
+      fences_.pop_front();
+    }
+    return true;
+  }
+
+  void synchronise() override {
+    check(cudaStreamSynchronize(stream_), "running the operations launched before");
+    for (const Fence& fence : fences_) spareEvents_.push_back(fence.event);
+    fences_.clear();
+    deliver(newestFence_ + 1);
+  }
+
+  std::string lost() const override {
+    cudaError_t error = static_cast<cudaError_t>(lost_.load());
+    if (error == cudaSuccess) {
+      error = cudaStreamQuery(stream_);
+      if (!isFinal(error)) return "";
+      lost_ = error;
+    }
+    return "Device 'cuda:" + std::to_string(index_) + "' is lost: " + cudaGetErrorString(error) +
+           "; start again to resume; COMPRESS_DISTILL_DEBUG=1 tells which operation it was";
+  }
+
+  double measureRate(int rate) override { return cuda::measureRate(rate, stream_); }
+
+ private:
+  struct Fence {
+    uint64_t number;
+    cudaEvent_t event;
+  };
+  struct Arriving {
+    uint64_t fence;
+    void* target;
+    int64_t bytes;
+    ReadBackPool::Block block;
+  };
+
+  void use() const { cudaSetDevice(index_); }
+
+  void check(cudaError_t error, const char* doing) const {
+    if (error == cudaSuccess) return;
+    if (isFinal(error)) {
+      lost_ = error;
+      throw Error(lost());
+    }
+    throw Error("Device 'cuda:" + std::to_string(index_) + "': " + doing + " failed: " + cudaGetErrorString(error));
+  }
+
+  void deliver(uint64_t fence) {
+    for (; !arriving_.empty() && arriving_.front().fence <= fence; arriving_.pop_front()) {
+      const Arriving& arriving = arriving_.front();
+      __builtin_memcpy(arriving.target, arriving.block.address, arriving.bytes);
+      readBacks_.give(arriving.block);
+    }
+  }
+
+  int index_;
+  std::string description_;
+  cudaStream_t stream_ = nullptr;
+  UploadRing uploads_;
+  ReadBackPool readBacks_;
+  std::deque<Fence> fences_;
+  std::deque<Arriving> arriving_;
+  std::vector<cudaEvent_t> spareEvents_;
+  uint64_t newestFence_ = 0;
+  mutable std::atomic<int> lost_{cudaSuccess};
+};
+}  // namespace
+
+const char kBackendName[] = "cuda";
+
+Accelerator* openAccelerator(int index) { return new CudaAccelerator(index); }
+
+}  // namespace cd::cuda
