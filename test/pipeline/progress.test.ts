@@ -37,9 +37,46 @@ test('a state takes the place of tokens per second while the work goes on', () =
   vi.advanceTimersByTime(10_000);
   meter.advance(5, 100);
   expect(lines()).toEqual([
-    'generate: 5/10 rows · 0.5 rows/s · 12 tokens/s · running 3 · waiting 4 · KV 50 % · 10s left',
+    'generate: 5/10 rows · 0.5 rows/s · 10s left · 12 tokens/s · running 3 · waiting 4 · KV 50 %',
   ]);
   meter.advance(5, 100);
   meter.finish();
   expect(lines()).toEqual(['generate: 10/10 rows · 1.0 rows/s, 20 tokens/s · took 10s']);
+});
+
+test('state and time go on where no row ends for long', () => {
+  const { start, lines } = progress();
+  let running = 3;
+  const meter = start('generate', 10, 0, 'rows', () => `running ${running}`);
+  lines();
+  vi.advanceTimersByTime(11_000);
+  expect(lines()).toEqual(['generate: 0/10 rows · … · … left · running 3']);
+  running = 4;
+  vi.advanceTimersByTime(11_000);
+  expect(lines()).toEqual(['generate: 0/10 rows · … · … left · running 4']);
+  meter.finish();
+  expect(lines()).toHaveLength(1);
+  vi.advanceTimersByTime(60_000);
+  expect(lines()).toEqual(['']);
+});
+
+test('so they do on a terminal', () => {
+  const stream = Object.assign(new PassThrough(), {
+    isTTY: true,
+    columns: 200,
+    cursorTo() {},
+    clearLine() {},
+    moveCursor() {},
+  });
+  let running = 3;
+  const { start } = createProgress(stream as unknown as NodeJS.WriteStream);
+  const meter = start('generate', 10, 0, 'rows', () => `running ${running}`);
+  stream.read();
+  running = 4;
+  vi.advanceTimersByTime(1500);
+  expect(String(stream.read())).toContain('0/10 · … · … left · running 4');
+  meter.finish();
+  stream.read();
+  vi.advanceTimersByTime(5000);
+  expect(stream.read()).toBeNull();
 });
