@@ -16,7 +16,8 @@ FILE.yaml, in short:
   method: lora                     # or full
   objective: cross-entropy         # weighted, length-weighted, forward-kl, reverse-kl, or your own ./mine.ts
 
-The output folder holds metrics.jsonl ({step, loss, learningRate, gradNorm, tokens, tokensPerSecond}) and the weights:
+The output folder holds metrics.jsonl ({step, loss, learningRate, gradNorm, tokens,
+tokensPerSecond, modelFlopUtilisation}) and the weights:
 PEFT's layout for LoRA, safetensors + config.json for full training; peft and transformers load them as they are.
 
 Given the YAML of a study, it runs the study's stage 'train': every arm and student.
@@ -56,12 +57,13 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
         progress.note(describeRoom(start));
         meter = progress.start('train', start.totalSteps, start.resumedStep, 'steps', state);
       },
-      onStep: ({ loss, tokens, tokensPerSecond }) => {
-        step = `${Math.round(tokensPerSecond)} tokens/s · loss ${loss.toFixed(4)}`;
+      onStep: ({ loss, tokens, tokensPerSecond, modelFlopUtilisation: used }) => {
+        const share = used === undefined ? '' : ` · ${(100 * used).toFixed(0)} % of peak FLOP/s`;
+        step = `${Math.round(tokensPerSecond)} tokens/s${share} · loss ${loss.toFixed(4)}`;
         meter!.advance(1, tokens);
       },
-      onValidation: ({ validationLoss }) => {
-        validation = ` · validation ${validationLoss.toFixed(4)}`;
+      onValidation: ({ validationLoss, validationObjective: own }) => {
+        validation = ` · validation ${validationLoss.toFixed(4)}${own === undefined ? '' : `, objective ${own.toFixed(4)}`}`;
       },
     });
     const result = await work.finally(() => meter?.finish());

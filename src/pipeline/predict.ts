@@ -179,7 +179,11 @@ class Expectation {
         rows: rows * epochs * (1 - validationSplit),
         prompt: 0,
         tokens: target,
-        training: { method: student.method, through: trained.all + target, recomputes: activationCheckpointing === 'layer' },
+        training: {
+          method: student.method,
+          through: trained.all + target,
+          recomputes: activationCheckpointing === 'layer',
+        },
       });
     }
     for (const arm of [...(config.evaluate.baseline ? [baselineArm] : []), ...student.arms]) {

@@ -22,6 +22,8 @@ export interface StepMetrics {
   readonly trainedTokens: number;
   /** `tokens` over the step's wall-clock seconds. */
   readonly tokensPerSecond: number;
+  /** Operations of the step's matrix products over what the machine could have done in its time, 0 … 1; absent where that is not known. */
+  readonly modelFlopUtilisation?: number;
 }
 
 export interface ValidationMetrics {
@@ -29,6 +31,8 @@ export interface ValidationMetrics {
   readonly step: number;
   /** Mean negative log-likelihood of the targets of all held-out rows, in nats. */
   readonly validationLoss: number;
+  /** The run's own objective on the same rows, all of them one window; absent where that is cross-entropy. */
+  readonly validationObjective?: number;
 }
 
 export class MetricsLog {

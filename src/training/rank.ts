@@ -30,6 +30,8 @@ export interface RankSetup {
   readonly group: string;
   readonly threads: number;
   readonly checkpoint: Checkpoint | null;
+  /** Floating-point operations a second that all ranks together can do; null: not known. */
+  readonly peakFlops: number | null;
 }
 
 /** What the rank that leads does beside training; the others pass nothing. */
@@ -51,7 +53,7 @@ export interface RankDuties {
  * @throws {DivergenceError} when loss or gradients are not finite; the state before that step has been saved
  */
 export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
-  const { config, rank, ranks, group, threads, checkpoint } = setup;
+  const { config, rank, ranks, group, threads, checkpoint, peakFlops } = setup;
   const device = Device.open(config.device, { threads });
   let data: TokenisedFile | null = null;
   try {
@@ -95,16 +97,17 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     const plan = await TrainingPlan.create(documents, config);
     const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
-    const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator });
+    const common = { model, parameters, optimizer, schedule, objective, communicator, peakFlops };
+    const trainer = new Trainer({ ...config, ...common });
     await duties?.started(plan, trainable);
 
     let saved = checkpoint?.step ?? 0;
     const validation = heldOut.count > 0 ? await Validation.create(heldOut, config.sequenceLength) : null;
     const validate = async (step: number) => {
       if (validation === null) return;
-      const validationLoss = await validation.loss(model, communicator);
+      const losses = await validation.losses(model, objective, communicator);
       trainer.restartClock();
-      await duties?.validated({ step, validationLoss });
+      await duties?.validated({ step, ...losses });
     };
     if (saved === 0) await validate(0);
     for await (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {

@@ -21,6 +21,7 @@ import type { AdamW } from './optimizer.js';
 import type { TrainingPlan } from './plan.js';
 import type { RankDuties } from './rank.js';
 import { DivergenceError } from './trainer.js';
+import { measurePeak } from './utilisation.js';
 import { splitDocuments } from './validation.js';
 
 /** What is known before the first step. */
@@ -120,6 +121,7 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
     ranks: config.dataParallel,
     threads: Math.max(1, Math.floor(threads / config.dataParallel)),
     checkpoint: run.checkpoint,
+    peakFlops: await measurePeak(config.device, threads, config.dtype),
   };
   try {
     if (await trainDataParallel(setup, run)) return run.result!;

@@ -14,6 +14,7 @@ import { evaluateObjective, type LoadedObjective, type ObjectiveWindow } from '.
 import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
 import { assembleBatch, type Pack, type Window } from './packing.js';
 import type { Schedule } from './schedule.js';
+import { windowFlops } from './utilisation.js';
 
 export interface TrainerOptions {
   readonly model: CausalLM;
@@ -29,6 +30,8 @@ export interface TrainerOptions {
   readonly activationCheckpointing: ActivationCheckpointing;
   /** Ranks that share each window; null: this one alone. */
   readonly communicator: Communicator | null;
+  /** Floating-point operations a second that all ranks together can do; null, the default: not known. */
+  readonly peakFlops?: number | null;
 }
 
 /** Loss or gradients that are not finite. The weights are still those of the step before. */
@@ -111,6 +114,8 @@ export class Trainer {
     const now = performance.now();
     const seconds = (now - this.#lastFinished) / 1000;
     this.#lastFinished = now;
+    const { peakFlops = null } = this.#options;
+    const done = peakFlops === null ? 0 : windowFlops(model, window, documents.lengths) / seconds;
     return {
       metrics: {
         step,
@@ -120,6 +125,7 @@ export class Trainer {
         tokens: window.tokens,
         trainedTokens: window.trained,
         tokensPerSecond: window.tokens / seconds,
+        ...(peakFlops === null ? {} : { modelFlopUtilisation: done / peakFlops }),
       },
       stopRequested: stops > 0,
     };

@@ -4,11 +4,14 @@ import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import type { CausalLM } from '../nn/model.js';
 import { tokenLogprobs } from '../ops/cross_entropy.js';
+import { sum } from '../ops/reduce.js';
 import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Documents } from './documents.js';
-import { assembleBatch, type Pack, type PackingPlan, packDocuments } from './packing.js';
+import type { ValidationMetrics } from './metrics.js';
+import { evaluateObjective, type LoadedObjective } from './objectives/objective.js';
+import { assembleBatch, type PackingPlan, packDocuments } from './packing.js';
 import { Pauses } from './pauses.js';
 import { Purpose, philox4x32 } from './philox.js';
 
@@ -64,7 +67,10 @@ async function lowest(draws: ReadonlySet<number>, count: number, pauses: Pauses)
   return near[count - below] ?? Number.POSITIVE_INFINITY;
 }
 
-/** The loss on a fixed set of documents. Reads the model alone: no tape, no dropout, no gradient, no random number of training. */
+/**
+ * Cross-entropy, and the run's own objective, on a fixed set of documents. Reads the model alone: no tape, no dropout, no gradient,
+ * no random number of training.
+ */
 export class Validation {
   readonly #documents: Documents;
   readonly #packing: PackingPlan;
@@ -80,36 +86,43 @@ export class Validation {
   }
 
   /**
-   * Mean negative log-likelihood of all targets, in nats. Every rank calls it, takes its share of the packs and receives the sum.
-   * @throws {UserError} when it is not finite
+   * The losses on all documents. Every rank calls it, takes its share of the packs and receives the sums.
+   * @throws {UserError} when one is not finite
    */
-  async loss(model: CausalLM, communicator: Communicator | null): Promise<number> {
-    using total = Tensor.zeros(model.device, [1]);
+  async losses(
+    model: CausalLM,
+    objective: LoadedObjective,
+    communicator: Communicator | null,
+  ): Promise<Omit<ValidationMetrics, 'step'>> {
     const { count, trained } = this.#packing;
-    for (let index = communicator?.rank ?? 0; index < count; index += communicator?.size ?? 1) {
-      const pack = this.#packing.pack(index);
-      scope(() => launch('add', [total, this.#share(model, pack), total], [-1 / trained]));
-    }
-    communicator?.allReduce(total);
-    const [loss = Number.NaN] = await total.readFloats();
-    if (!Number.isFinite(loss))
-      throw new UserError(`Validation loss is ${loss}; lower 'learningRate' or look at the data`);
-    return loss;
-  }
-
-  /** Sum of the log-probabilities of a pack's targets, f32 [1]. */
-  #share(model: CausalLM, pack: Pack): Tensor {
-    const batch = assembleBatch(Array.from(pack.documents, (index) => this.#documents.at(index)));
-    const upload = (data: Int32Array) => Tensor.from(model.device, data);
-    const hidden = model.forward({
-      kind: 'packed',
-      tokens: upload(batch.tokens),
-      positions: upload(batch.positions),
-      cuSeqlens: upload(batch.cuSeqlens),
-    });
-    const { logprobs } = tokenLogprobs(hidden, model.outputWeight, upload(batch.targets));
-    const sum = Tensor.empty(model.device, [1]);
-    launch('sum', [logprobs, sum]);
-    return sum;
+    const own = objective.name !== 'cross-entropy';
+    const rows = own ? Array.from({ length: this.#documents.count }, (_, index) => this.#documents.at(index)) : [];
+    using totals = Tensor.zeros(model.device, [2]);
+    const add = (at: number, share: Tensor, factor: number) => {
+      const total = totals.narrow(0, at, 1);
+      launch('add', [total, share, total], [factor]);
+    };
+    for (let index = communicator?.rank ?? 0; index < count; index += communicator?.size ?? 1)
+      scope(() => {
+        const documents = Array.from(this.#packing.pack(index).documents, (number) => this.#documents.at(number));
+        const packed = assembleBatch(documents);
+        const upload = (data: Int32Array) => Tensor.from(model.device, data);
+        const hidden = model.forward({
+          kind: 'packed',
+          tokens: upload(packed.tokens),
+          positions: upload(packed.positions),
+          cuSeqlens: upload(packed.cuSeqlens),
+        });
+        add(0, sum(tokenLogprobs(hidden, model.outputWeight, upload(packed.targets)).logprobs), -1 / trained);
+        if (!own) return;
+        const window = { trained, rows };
+        add(1, evaluateObjective(objective, { model, hidden, rows: documents, packed, window }), 1);
+      });
+    communicator?.allReduce(totals);
+    const [loss = Number.NaN, value = Number.NaN] = await totals.readFloats();
+    const wrong = [loss, value].find((each) => !Number.isFinite(each));
+    if (wrong !== undefined)
+      throw new UserError(`Validation loss is ${wrong}; lower 'learningRate' or look at the data`);
+    return own ? { validationLoss: loss, validationObjective: value } : { validationLoss: loss };
   }
 }

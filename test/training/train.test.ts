@@ -45,7 +45,9 @@ describe('train', () => {
   const weightsOf = (output: string, method: 'lora' | 'full') =>
     readFile(join(folder, output, method === 'lora' ? 'adapter_model.safetensors' : 'model.safetensors'));
   const curve = async (output: string) =>
-    (await readMetrics(join(folder, output, 'metrics.jsonl'))).map(({ tokensPerSecond: _, ...rest }) => rest);
+    (await readMetrics(join(folder, output, 'metrics.jsonl'))).map(
+      ({ tokensPerSecond: _, modelFlopUtilisation: _m, ...rest }) => rest,
+    );
 
   describe.each([
     ['lora', 'adamw_8bit', 'f32'],
@@ -76,6 +78,7 @@ describe('train', () => {
       expect(rows[0]!.learningRate).toBe(0);
       expect(rows.at(-1)!.loss).toBeLessThan(rows[0]!.loss - 0.5);
       expect(rows.every((row) => row.gradNorm > 0 && row.tokensPerSecond > 0)).toBe(true);
+      expect(rows.every(({ modelFlopUtilisation: used = 0 }) => used > 0 && used < 1)).toBe(true);
       expect(result).toMatchObject({ output: join(folder, name), finalLoss: rows.at(-1)!.loss });
       expect(result.trainedTokens).toBe(rows.reduce((sum, row) => sum + row.trainedTokens, 0));
       expect(seen.map(([metrics]) => metrics)).toEqual(rows);

@@ -56,13 +56,35 @@ describe('Validation', () => {
     const [expected] = await loss.readFloats();
     const stored = documentsInMemory(documents);
     for (const sequenceLength of [20, 64, 1000]) {
-      expect(await (await Validation.create(stored, sequenceLength)).loss(model, null)).toBeCloseTo(expected!, 5);
+      const validation = await Validation.create(stored, sequenceLength);
+      const { validationLoss, ...rest } = await validation.losses(model, objective, null);
+      expect(validationLoss).toBeCloseTo(expected!, 5);
+      expect(rest).toEqual({});
+    }
+    await device.close();
+  });
+
+  it("has the value of the run's own objective beside it, all rows one window, whatever the packs", async () => {
+    const device = Device.open('cpu', { threads: 2 });
+    const { model, parameters } = await openStudent(device, 'tied', 'lora');
+    zeroGradients(parameters);
+    const objective = await loadObjective('length-weighted', { exponent: 1 });
+    const window = { rows: documents, trained: documents.reduce((sum, document) => sum + document.trained, 0) };
+    const loss = addGradients(model, documents, { objective, window, number: 0, activationCheckpointing: 'none' });
+    const [expected] = await loss.readFloats();
+    const stored = documentsInMemory(documents);
+    for (const sequenceLength of [20, 1000]) {
+      const validation = await Validation.create(stored, sequenceLength);
+      const { validationLoss, validationObjective } = await validation.losses(model, objective, null);
+      expect(validationObjective).toBeCloseTo(expected!, 5);
+      expect(Math.abs(validationLoss - expected!)).toBeGreaterThan(1e-3);
     }
     await device.close();
   });
 
   it('leaves gradients, memory and the bits of training alone, dropout and all', async () => {
     const device = Device.open('cpu', { threads: 2 });
+    const objective = await loadObjective('length-weighted');
     const train = async (validate: boolean) => {
       const student = await openStudent(device, 'tied', 'lora', { dropout: 0.3 });
       const validation = await Validation.create(documentsInMemory(documents.slice(0, 10)), 64);
@@ -75,7 +97,7 @@ describe('Validation', () => {
         async () => {
           if (!validate) return;
           const { liveTensors } = device.statistics();
-          observed.push(await validation.loss(student.model, null));
+          observed.push((await validation.losses(student.model, objective, null)).validationLoss);
           expect(device.statistics().liveTensors).toBe(liveTensors);
         },
       );
