@@ -10,7 +10,7 @@ process.chdir(resolve(dirname(fileURLToPath(import.meta.url)), '..'));
 
 const check = process.argv.includes('--check');
 const style = readFileSync('.clang-format', 'utf8');
-const sources = ['native', 'kernels', 'test'].flatMap((folder) =>
+const sources = ['native', 'kernels', 'kernel-check', 'test'].flatMap((folder) =>
   readdirSync(folder, { recursive: true })
     .filter((name) => /\.(cpp|h|cu|cuh)$/.test(name))
     .map((name) => join(folder, name)),

@@ -1,0 +1,28 @@
+#include "../case.h"
+
+namespace cd::check {
+
+CASES(dropout) {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    const auto listed = [dtype](const std::string& name, const Shape& shape, std::vector<double> attributes) {
+      add(text(dtype, shape) + name)
+          .attributes(std::move(attributes))
+          .tensors({normal(dtype, shape), output(dtype, shape)})
+          .bound(0);
+    };
+    for (const Shape& shape : {Shape{0}, Shape{1}, Shape{5}, Shape{7, 33}, Shape{2, 4100}}) listed("", shape, {0.3, 7, 1, 2, 0});
+    for (double offset : {1.0, 2.0, 3.0, 4294967295.0, 9007199254740000.0})
+      listed(" from " + std::to_string(static_cast<int64_t>(offset)), {3, 19}, {0.5, 0x1p52, 4294967295, 3, offset});
+    listed(" p 0", {33}, {0, 7, 1, 2, 0});
+    add(text(dtype, {6, 20}) + " rows")
+        .attributes({0.4, 11, 5, 6, 9})
+        .tensors({normal(dtype, {6, 20}).narrowed(23), output(dtype, {6, 20}).narrowed(24)})
+        .bound(0);
+    add(text(dtype, {6, 20}) + " in place")
+        .attributes({0.4, 11, 5, 6, 9})
+        .tensors({normal(dtype, {6, 20}).narrowed(24), same(0)})
+        .bound(0);
+  }
+}
+
+}  // namespace cd::check

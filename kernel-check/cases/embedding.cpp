@@ -1,0 +1,51 @@
+#include "../case.h"
+
+namespace cd::check {
+
+namespace {
+const DType kFloats[] = {DType::F32, DType::BF16};
+}
+
+CASES(embedding) {
+  for (DType dtype : kFloats) {
+    const auto listed = [dtype](int64_t V, int64_t N, int64_t E) {
+      add(text(dtype, {V, E}) + ", " + std::to_string(N) + " ids")
+          .tensors({normal(dtype, {V, E}), integers({N}, 0, V), output(dtype, {N, E})})
+          .bound(0);
+    };
+    listed(1, 1, 1);
+    listed(5, 0, 7);
+    listed(11, 37, 33);
+    listed(300, 9, 1030);
+    add(text(dtype, {7, 20}) + " rows")
+        .tensors({normal(dtype, {7, 20}).narrowed(24), integers({13}, 0, 7), output(dtype, {13, 20}).narrowed(27)})
+        .bound(0);
+  }
+  for (double id : {-1.0, 7.0})
+    add("id " + std::to_string(static_cast<int>(id)) + " of 7")
+        .tensors({normal(DType::F32, {7, 20}), list(DType::I32, {1, 2, id, 3}), output(DType::F32, {4, 20})});
+}
+
+// The sums have one order: the bits are those of the CPU.
+CASES(embedding_backward) {
+  for (DType dtype : kFloats) {
+    const auto listed = [dtype](int64_t V, int64_t N, int64_t E) {
+      add(text(dtype, {V, E}) + ", " + std::to_string(N) + " ids")
+          .tensors({integers({N}, 0, V), normal(dtype, {N, E}), normal(DType::F32, {V, E})})
+          .bound(0);
+    };
+    listed(1, 1, 1);
+    listed(5, 0, 7);
+    listed(11, 137, 33);
+    listed(2, 70, 300);
+    listed(5000, 90, 9);
+    add(text(dtype, {7, 20}) + " rows")
+        .tensors({integers({40}, 0, 7), normal(dtype, {40, 20}).narrowed(24), normal(DType::F32, {7, 20}).narrowed(23)})
+        .bound(0);
+  }
+  for (double id : {-1.0, 7.0})
+    add("id " + std::to_string(static_cast<int>(id)) + " of 7")
+        .tensors({list(DType::I32, {1, 2, id, 3}), normal(DType::F32, {4, 20}), normal(DType::F32, {7, 20})});
+}
+
+}  // namespace cd::check
