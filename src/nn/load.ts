@@ -4,6 +4,7 @@ import type { Device } from '../tensor/device.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ChatTemplate } from '../text/chat_template.js';
+import type { TextOptions } from '../text/text_options.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import type { CausalLM } from './model.js';
@@ -23,6 +24,8 @@ export interface LoadOptions {
   dtype?: 'f32' | 'bf16';
   /** Keep the f32 values that bf16 weights are rounded from, for an optimizer to start from. Default: false. */
   masters?: boolean;
+  /** What to change about its tokenizer and chat template. */
+  text?: TextOptions;
 }
 
 /**
@@ -30,7 +33,7 @@ export interface LoadOptions {
  * @throws UserError, one line with the remedy, for whatever is wrong with the files.
  */
 export async function loadModel(name: string, options: LoadOptions): Promise<LoadedModel> {
-  const files = await resolveModel(name);
+  const files = await resolveModel(name, options.text);
   try {
     const { shapes, build } = modelFamily(files.config).prepare(files.config);
     const dtype = options.dtype ?? 'f32';

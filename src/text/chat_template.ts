@@ -6,7 +6,7 @@ export interface Message {
   /** 'system', 'user', 'assistant', or another role that the template knows. */
   role: string;
   content: string;
-  /** What the assistant thought before `content`, for templates that render it themselves. */
+  /** What the assistant thought before `content`, for templates that render it themselves (under this name, or as `thinking`). */
   reasoning_content?: string;
 }
 
@@ -45,6 +45,8 @@ export function createChatTemplate(source: string, options: ChatTemplateOptions 
       `${file}: the chat template cannot be parsed (${firstLine(error)}); correct it or name another template`,
     );
   }
+  // gpt-oss calls the reasoning 'thinking'.
+  const renamed = !source.includes('reasoning_content') && /\bthinking\b/.test(source);
   return {
     source,
     render(messages, { addGenerationPrompt = false, ...variables } = {}) {
@@ -57,7 +59,11 @@ export function createChatTemplate(source: string, options: ChatTemplateOptions 
           ...variables,
           // Templates ask whether a key is there, so one without a value must not be.
           messages: messages.map((message) =>
-            Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined)),
+            Object.fromEntries(
+              Object.entries(message)
+                .filter(([, value]) => value !== undefined)
+                .map(([key, value]) => [renamed && key === 'reasoning_content' ? 'thinking' : key, value]),
+            ),
           ),
           add_generation_prompt: addGenerationPrompt,
         });

@@ -55,6 +55,22 @@ export const trainSchema = z
     validateEvery: z.number().int().min(0).default(0),
     /** What to do with an over-long conversation: `drop` it (default), `truncate` its end, or stop with an `error`. Always counted and reported. */
     overlong: z.enum(['drop', 'truncate', 'error']).default('drop'),
+    /** In place of the model's chat template: a file of Jinja, or Jinja itself. Saved with the weights. Default: the model's. */
+    chatTemplate: z.string().min(1).optional(),
+    /**
+     * Texts that become one token each, a string or `{ content, special }`; special ones are left out where text is decoded for
+     * reading. Saved with the weights. Default: none.
+     */
+    addedTokens: z
+      .array(
+        z
+          .union([
+            z.string().min(1),
+            z.strictObject({ content: z.string().min(1), special: z.boolean().default(false) }),
+          ])
+          .transform((token) => (typeof token === 'string' ? { content: token, special: false } : token)),
+      )
+      .default([]),
     /** Where tokenised data is kept for the next run on it. Default: `tokenised` in the user's cache. */
     tokenisedFolder: z.string().min(1).optional(),
 

@@ -77,7 +77,7 @@ export interface DatasetOptions {
 export async function loadDataset(files: readonly string[], options: DatasetOptions): Promise<Dataset> {
   const { model, folder = defaultTokenisedFolder(), keepData = false, signal } = options;
   signal?.throwIfAborted();
-  const key = await cacheKey(files, { text: await model.textFingerprint(), keepData }, signal);
+  const key = await cacheKey(files, { text: model.textFingerprint(), keepData }, signal);
   const cached = await openCached(folder, key);
   const file = cached ?? (await storeCached(folder, key, tokeniseFiles(files, options)));
   try {
@@ -118,7 +118,10 @@ async function* tokeniseFiles(
 ): AsyncGenerator<{ file: number; rows: TokenisedRows }> {
   const sizes = await Promise.all(files.map(fileSize));
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
-  const pool = totalBytes < bytesWorthThreads ? null : new TokenisePool(threads, { model: model.path, keepData });
+  const pool =
+    totalBytes < bytesWorthThreads
+      ? null
+      : new TokenisePool(threads, { model: model.path, text: model.textOptions, keepData });
   const pauses = new Pauses();
   const settings = { tokenizer: model.tokenizer!, template: model.chatTemplate!, keepData };
   const [done, before] = [

@@ -65,6 +65,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const loaded = await loadModel(config.model, {
       device,
       dtype: config.dtype,
+      text: config,
       masters: config.method === 'full' && !config.stochasticRounding,
     });
     const { model } = loaded;

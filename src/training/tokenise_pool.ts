@@ -2,6 +2,7 @@
 
 import { Worker } from 'node:worker_threads';
 import { workerFile } from '../distributed/worker_file.js';
+import type { TextOptions } from '../text/text_options.js';
 import { LineError, type TokenisedLines } from './tokenise.js';
 import type { TokeniseAnswer } from './tokenise_worker.js';
 
@@ -9,6 +10,8 @@ import type { TokeniseAnswer } from './tokenise_worker.js';
 export interface TokeniseSetup {
   /** Path of the model whose tokenizer and chat template to use. */
   readonly model: string;
+  /** What is changed about them. */
+  readonly text: TextOptions;
   readonly keepData: boolean;
 }
 

@@ -11,10 +11,10 @@ export type TokeniseAnswer =
   /** `line` from 1 for a mistake in it, null for any other error. */
   | { readonly line: number | null; readonly message: string };
 
-const { model, keepData } = workerData as TokeniseSetup;
+const { model, text, keepData } = workerData as TokeniseSetup;
 
 async function open(): Promise<TextSettings> {
-  const { tokenizer, chatTemplate, weights } = await resolveModel(model);
+  const { tokenizer, chatTemplate, weights } = await resolveModel(model, text);
   weights.close();
   return { tokenizer: tokenizer!, template: chatTemplate!, keepData };
 }

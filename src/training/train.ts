@@ -80,7 +80,7 @@ export async function train(settings: TrainConfig, options: TrainOptions = {}): 
   signal?.throwIfAborted();
   const { config, adapter } = await startingAdapter(settings);
   const objective = await loadObjective(config.objective, config.objectiveOptions);
-  const files = await resolveModel(config.model);
+  const files = await resolveModel(config.model, config);
   files.weights.close();
   const dataset = await loadConversations(config, files, objective, options);
   try {
@@ -158,7 +158,7 @@ function loadConversations(
   if (tokenizer === null || template === null) {
     const missing = tokenizer === null ? 'tokenizer.json' : 'chat_template.jinja';
     throw new UserError(
-      `${files.path}: Expected a model with tokenizer and chat template but there is no ${missing}; put one into the folder`,
+      `${files.path}: Expected a model with tokenizer and chat template but there is no ${missing}; ${tokenizer === null ? 'put one into the folder' : "set 'chatTemplate', or put one into the folder"}`,
     );
   }
   const context = Number(files.config.max_position_embeddings ?? Number.POSITIVE_INFINITY);

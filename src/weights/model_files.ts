@@ -1,18 +1,19 @@
 /** A model's files on disk, understood: a folder as transformers writes it, a GGUF file, or a fetched name. */
-import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { didYouMean, UserError } from '../errors.js';
-import { type ChatTemplate, createChatTemplate } from '../text/chat_template.js';
 import { ggufTokenizerFiles } from '../text/gguf_tokenizer.js';
-import { createTokenizer, type Tokenizer, type TokenizerConfig, type TokenizerJson } from '../text/tokenizer.js';
+import type { TextOptions } from '../text/text_options.js';
+import type { TokenizerConfig, TokenizerJson } from '../text/tokenizer.js';
 import { cachedModelPath, catalogue } from './catalogue.js';
-import { fingerprintFiles, fingerprintText } from './fingerprint.js';
+import { fingerprintFiles } from './fingerprint.js';
 import { frequencyTensor, ggufConfig, ggufTensorName, permutedHeads } from './gguf_config.js';
+import { describeText, type ModelText } from './model_text.js';
 import { openWeightFile, readF32, WeightFiles, type WeightSource } from './weight_source.js';
 
 export type { WeightSource } from './weight_source.js';
 
-export interface ModelFiles {
+export interface ModelFiles extends ModelText {
   /** The folder or the GGUF file. */
   path: string;
   /** For tables and file names: the last part of the path, or the name it was fetched by. */
@@ -22,32 +23,28 @@ export interface ModelFiles {
   config: Record<string, unknown>;
   /** Open until `weights.close()`. */
   weights: WeightSource;
-  /** Null when the files hold none; the model then works with token ids. */
-  tokenizer: Tokenizer | null;
-  chatTemplate: ChatTemplate | null;
   /** generation_config.json; empty when there is none. */
   generationConfig: Record<string, unknown>;
   /** Changes when configuration, tokenizer or weights do. 64 hexadecimal digits. */
   fingerprint: string;
-  /** Changes when the tokens of a conversation might: of tokenizer and chat template alone. */
-  textFingerprint(): Promise<string>;
-  /** Writes tokenizer, chat template and generation settings into a folder, as transformers reads them. */
+  /** Writes tokenizer and chat template, changed as they may be, and generation settings into a folder, as transformers reads them. */
   writeTokenizer(folder: string): Promise<void>;
 }
 
 /**
  * @param model path of a folder or a .gguf file, or a name such as `smollm2-135m-instruct`
+ * @param text what to change about its tokenizer and chat template
  * @throws UserError, one line with the remedy, when the files are missing, truncated or not understood
  */
-export async function resolveModel(model: string): Promise<ModelFiles> {
+export async function resolveModel(model: string, text: TextOptions = {}): Promise<ModelFiles> {
   const status = await stat(model).catch(() => null);
-  if (status?.isDirectory()) return openFolder(resolve(model));
+  if (status?.isDirectory()) return openFolder(resolve(model), text);
   if (status !== null) {
     if (model.endsWith('.safetensors'))
       throw new UserError(
         `Expected a model folder or a .gguf file but received the file ${model}; name the folder it lies in`,
       );
-    return openGguf(resolve(model), basename(model, '.gguf'));
+    return openGguf(resolve(model), basename(model, '.gguf'), text);
   }
   const known = Object.keys(catalogue);
   if (!known.includes(model))
@@ -59,10 +56,10 @@ export async function resolveModel(model: string): Promise<ModelFiles> {
     throw new UserError(
       `The model ${model} is not on this machine; get it with \`compress-distill models fetch ${model}\``,
     );
-  return openGguf(path, model);
+  return openGguf(path, model, text);
 }
 
-async function openFolder(folder: string): Promise<ModelFiles> {
+async function openFolder(folder: string, options: TextOptions): Promise<ModelFiles> {
   const names = new Set(await readdir(folder));
   if (!names.has('config.json')) {
     const gguf = [...names].find((name) => name.endsWith('.gguf'));
@@ -77,15 +74,21 @@ async function openFolder(folder: string): Promise<ModelFiles> {
   const config = await json('config.json');
   const generationConfig = await json('generation_config.json');
   const tokenizerConfig = (await json('tokenizer_config.json')) as TokenizerConfig;
-  const tokenizer = names.has('tokenizer.json')
-    ? createTokenizer((await json('tokenizer.json')) as TokenizerJson, tokenizerConfig, {
-        eosTokenIds: tokenIds(generationConfig.eos_token_id ?? config.eos_token_id),
-        source: join(folder, 'tokenizer.json'),
-      })
-    : null;
   const template = names.has('chat_template.jinja')
     ? await readFile(join(folder, 'chat_template.jinja'), 'utf8')
     : defaultTemplate(tokenizerConfig.chat_template ?? (await json('chat_template.json')).chat_template);
+  const { text, write } = await describeText(
+    {
+      json: names.has('tokenizer.json') ? ((await json('tokenizer.json')) as TokenizerJson) : null,
+      config: tokenizerConfig,
+      template,
+      eosTokenIds: tokenIds(generationConfig.eos_token_id ?? config.eos_token_id),
+      tokenizerPath: join(folder, 'tokenizer.json'),
+      templatePath: folder,
+    },
+    options,
+  );
+  const changed = Object.keys(text.textOptions).length > 0;
   const weights = new WeightFiles(folder);
   try {
     const shards = await openShards(folder, names, weights);
@@ -96,19 +99,16 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       format: 'safetensors',
       config,
       weights,
-      tokenizer,
-      chatTemplate: template === null ? null : chatTemplate(template, tokenizerConfig, folder),
+      ...text,
       generationConfig,
       fingerprint: await fingerprintFiles(
         [...described.filter((name) => names.has(name)), ...shards].map((name) => join(folder, name)),
       ),
-      async textFingerprint() {
-        const files = ['tokenizer.json', 'tokenizer_config.json'].filter((name) => names.has(name));
-        const contents = await Promise.all(files.map((name) => readFile(join(folder, name), 'utf8')));
-        return fingerprintText([...contents, template]);
-      },
       async writeTokenizer(target) {
-        for (const name of names) if (tokenizerFiles.has(name)) await copyFile(join(folder, name), join(target, name));
+        for (const name of names)
+          if (tokenizerFiles.has(name) && !(changed && name === 'chat_template.json'))
+            await copyFile(join(folder, name), join(target, name));
+        if (changed) await write(target);
       },
     };
   } catch (error) {
@@ -174,7 +174,7 @@ async function openShards(folder: string, names: ReadonlySet<string>, weights: W
   return [indexName, ...tensorsOfShard.keys()];
 }
 
-async function openGguf(path: string, name: string): Promise<ModelFiles> {
+async function openGguf(path: string, name: string, options: TextOptions): Promise<ModelFiles> {
   const weights = new WeightFiles(path);
   try {
     const file = openWeightFile(path);
@@ -195,35 +195,27 @@ async function openGguf(path: string, name: string): Promise<ModelFiles> {
         weights.add(ggufTensorName(tensor, path), file, entry, permutedHeads(tensor, config));
 
     const files = ggufTokenizerFiles(metadata, path);
+    const { json = null, config: tokenizerConfig = {}, eosTokenIds = [] } = files ?? {};
     const template = defaultTemplate(metadata['tokenizer.chat_template']);
+    const { text, write } = await describeText(
+      { json, config: tokenizerConfig, template, eosTokenIds, tokenizerPath: path, templatePath: path },
+      options,
+    );
     return {
       path,
       name,
       format: 'gguf',
       config,
       weights,
-      tokenizer: files && createTokenizer(files.json, files.config, { eosTokenIds: files.eosTokenIds, source: path }),
-      chatTemplate: template === null ? null : chatTemplate(template, files?.config ?? {}, path),
+      ...text,
       generationConfig: {},
       fingerprint: await fingerprintFiles([path]),
-      textFingerprint: async () => fingerprintText([files, template]),
-      async writeTokenizer(target) {
-        if (files === null) return;
-        await writeFile(join(target, 'tokenizer.json'), JSON.stringify(files.json));
-        await writeFile(join(target, 'tokenizer_config.json'), `${JSON.stringify(files.config, null, 2)}\n`);
-        if (template !== null) await writeFile(join(target, 'chat_template.jinja'), template);
-      },
+      writeTokenizer: write,
     };
   } catch (error) {
     weights.close();
     throw error;
   }
-}
-
-function chatTemplate(source: string, { bos_token, eos_token }: TokenizerConfig, file: string): ChatTemplate {
-  const text = (token: TokenizerConfig['bos_token']): string | null =>
-    typeof token === 'object' ? (token?.content ?? null) : (token ?? null);
-  return createChatTemplate(source, { bosToken: text(bos_token), eosToken: text(eos_token), file });
 }
 
 /** A template is a text, or a list of named ones of which `default` is meant. */
