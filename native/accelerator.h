@@ -32,6 +32,10 @@ class Accelerator {
   virtual bool passed(uint64_t fence) = 0;  // whether all before it is done; does not wait. Fences are asked for in order
   virtual void synchronise() = 0;           // waits for all that was launched; every fence has passed then
 
+  // A point of the stream to measure from or to; seconds between two that have passed, which are spent by asking.
+  virtual void* mark() = 0;
+  virtual double secondsBetween(void* start, void* end) = 0;
+
   // Empty while the device works. After an illegal access or the like it says so, for good: no call will succeed again.
   virtual std::string lost() const = 0;
   virtual double measureRate(int rate) = 0;  // the numbers of src/native.ts: FLOP/s or bytes/s; 0 where there is no such thing

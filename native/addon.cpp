@@ -87,11 +87,11 @@ Napi::Value listInstructionSets(const Napi::CallbackInfo& info) {
   return list;
 }
 
-// openDevice(backend, index, threads, memoryLimit, chaos, commandBuffer) → number
+// openDevice(backend, index, threads, memoryLimit, chaos, profile, commandBuffer) → number
 Napi::Value openDevice(const Napi::CallbackInfo& info) {
   auto& devices = Environment::of(info.Env()).devices;
   auto open = std::make_unique<OpenDevice>();
-  const Napi::Float64Array buffer = info[5].As<Napi::Float64Array>();
+  const Napi::Float64Array buffer = info[6].As<Napi::Float64Array>();
   open->bufferReference = Napi::Persistent(buffer);
   open->buffer = buffer.Data();
   open->bufferLength = buffer.ElementLength();
@@ -101,6 +101,7 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   options.threads = static_cast<int>(integer(info, 2));
   options.memoryLimit = limit < 9e18 ? static_cast<int64_t>(limit) : INT64_MAX;
   options.chaos = info[4].ToBoolean().Value();
+  options.profile = info[5].ToBoolean().Value();
   open->device = std::make_unique<Device>(options);
   devices.push_back(std::move(open));
   return Napi::Number::New(info.Env(), static_cast<double>(devices.size() - 1));

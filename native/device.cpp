@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "peak.h"
@@ -22,6 +23,7 @@ void Command::clear() {
   done = nullptr;
   poison.reset();
   fence = 0;
+  start = end = nullptr;
 }
 
 Device::Device(const DeviceOptions& options)
@@ -32,6 +34,8 @@ Device::Device(const DeviceOptions& options)
       allocator_(accelerator_.get(), options.memoryLimit, [this] { wait(); }),
       costs_(backend_.kernelCount),
       chaos_(options.chaos),
+      profile_(options.profile && accelerator_),
+      debug_(accelerator_ && std::getenv("COMPRESS_DISTILL_DEBUG")),
       failures_(accelerator_.get()),
       thread_([this] { loop(); }) {}
 

@@ -42,13 +42,14 @@ struct Command {
   std::function<void(void* address)> job;
   std::function<void(const Poison& poison)> done;  // of a job: told how it went
 
-  Poison poison;       // why it did not run
-  uint64_t fence = 0;  // on an accelerator: the fence behind it, 0: none
+  Poison poison;                          // why it did not run
+  uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
+  void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile
 
   void clear();
 };
 
-// What an operation has cost on the stream's thread since the device was opened.
+// What an operation has cost since the device was opened: the stream's thread, or, in an accelerator's profile, the accelerator.
 struct OpCost {
   std::atomic<int64_t> calls{0};
   std::atomic<int64_t> nanoseconds{0};
@@ -56,7 +57,8 @@ struct OpCost {
 
 struct DeviceOptions {
   const Backend* backend;
-  int index = 0;  // of the accelerator
+  int index = 0;         // of the accelerator
+  bool profile = false;  // an accelerator: time operations there, and not their launches
   int threads = 1;
   int64_t memoryLimit = INT64_MAX;
   bool chaos = false;  // random delays, NaN-filled memory, opaque addresses, failures on demand
@@ -133,7 +135,7 @@ class Device {
   StreamScratch scratch_;
   Allocator allocator_;
   std::vector<OpCost> costs_;
-  bool chaos_;
+  bool chaos_, profile_, debug_;
   uint64_t chaosState_ = 1;
 
   std::vector<std::shared_ptr<Storage>> handles_;

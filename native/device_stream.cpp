@@ -113,10 +113,14 @@ void Device::launchKernel(Command& command) {
     call.failureCount = failures_.count();
   }
   try {
+    if (profile_) command.start = accelerator_->mark();
     const auto start = std::chrono::steady_clock::now();
     command.kernel(call);
     costs_[command.number].calls.fetch_add(1, std::memory_order_relaxed);
-    costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
+    if (profile_) command.end = accelerator_->mark();
+    else
+      costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
+    if (debug_) accelerator_->synchronise();  // what goes wrong there is told as this operation's
   } catch (const std::exception& error) {
     command.poison = poisonOf(describe(command, error.what()));
   }
@@ -134,6 +138,10 @@ void Device::retire(Command& command, const Failure* failure) {
 
 void Device::retireKernel(Command& command, const Failure* failure) {
   const TensorParameter* parameters = command.op->tensors.begin();
+  if (command.end) {
+    const double seconds = accelerator_->secondsBetween(command.start, command.end);
+    costs_[command.number].nanoseconds.fetch_add(static_cast<int64_t>(seconds * 1e9), std::memory_order_relaxed);
+  }
   if (accelerator_) {
     Poison poison;  // of an argument, known only now
     for (int index = 0; index < command.tensorCount && !poison; ++index)

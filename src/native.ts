@@ -82,6 +82,7 @@ export interface Native {
     threads: number,
     memoryLimit: number,
     chaos: boolean,
+    profile: boolean,
     commandBuffer: Float64Array,
   ): number;
   closeDevice(device: number): void;

@@ -1,11 +1,11 @@
 // Pinned memory of the host between ordinary memory and the GPU, so that copies run beside everything else.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "cuda_runtime_host.h"
 
 namespace cd::cuda {
 

@@ -15,6 +15,9 @@ import { summarise, type Timing } from './timing.js';
 /** Idle threads of who ran before spin for a while; nobody shall be measured beside them. */
 const settleMilliseconds = 20;
 
+/** More than the second-level cache of any GPU so far. */
+const gpuCacheBytes = 128 * 2 ** 20;
+
 export interface OpMeasurementOptions {
   readonly dtype: FloatDType;
   readonly shape: Shape;
@@ -71,7 +74,7 @@ export interface OpMeasurement {
 /** Measures an operation, alternating sample by sample with the peers; rates are measured before and after. */
 export async function measureOp(device: Device, bench: OpBench, options: OpMeasurementOptions): Promise<OpMeasurement> {
   const { dtype, shape, warm, samples } = options;
-  const cache = lastLevelCacheBytes();
+  const cache = device.name.startsWith('cpu') ? lastLevelCacheBytes() : gpuCacheBytes;
   const before = await measureRates(device);
   const runner = new OpRunner(device, bench, { dtype, shape, span: warm ? 0 : 2 * cache });
   const { threads, instructionSet } = device.statistics();

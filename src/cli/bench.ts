@@ -85,7 +85,7 @@ async function benchOp(what: string, options: Options): Promise<OpMeasurement> {
   const { measureOp, torchPeer } = await import('../bench/measure_op.js');
   const { Device } = await import('../tensor/device.js');
   const { device: name = defaultDevice, threads, dtype = 'f32', samples = 20, sampleMs, warm = false } = options;
-  const device = Device.open(name, threads === undefined ? {} : { threads });
+  const device = Device.open(name, { profile: true, ...(threads === undefined ? {} : { threads }) });
   try {
     const peers = options.peer ? [torchPeer(options.python)] : [];
     return await measureOp(device, entry, { dtype, shape, samples, sampleSeconds: sampleMs / 1000, warm, peers });

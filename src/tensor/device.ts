@@ -6,6 +6,8 @@ export interface DeviceOptions {
   threads?: number;
   /** Bytes of device memory that may be live at once; default: no limit but the system's. */
   memoryLimit?: number;
+  /** GPU: {@link Device.profile} times operations there, which costs each a little; default: it times their launches. */
+  profile?: boolean;
 }
 
 /**
@@ -40,7 +42,8 @@ export class Device {
     this.commandBuffer = new Float64Array(256);
     const chaos = kind === 'cpu-chaos' || kind === 'cuda-emulated';
     const limit = options.memoryLimit ?? Infinity;
-    this.id = native.openDevice(backend, Number(number ?? 0), threads, limit, chaos, this.commandBuffer);
+    const profile = options.profile ?? false;
+    this.id = native.openDevice(backend, Number(number ?? 0), threads, limit, chaos, profile, this.commandBuffer);
   }
 
   /** Resolves when everything enqueued so far has run. Errors stay with the tensors they poisoned. */
@@ -53,7 +56,8 @@ export class Device {
   }
 
   /**
-   * What each operation has cost the stream's thread so far, the costliest first: on the CPU its work, on a GPU its launch.
+   * What each operation has cost the stream so far, the costliest first: on the CPU its work; on a GPU its launch, or, where
+   * the device was opened with `profile`, its work there.
    */
   profile(): { op: OpName; calls: number; seconds: number }[] {
     const costs = native.profile(this.id);
@@ -64,10 +68,10 @@ export class Device {
       .sort((a, b) => b.seconds - a.seconds);
   }
 
-  /** Waits for what is enqueued and gives all memory back; tensors of this device are gone with it. */
+  /** Waits for what is enqueued, if the device still works, and gives all memory back; tensors of this device are gone with it. */
   async close(): Promise<void> {
     if (!this.#open) return;
-    await this.synchronize();
+    await this.synchronize().catch(() => {}); // a lost device is closed too
     this.#open = false;
     native.closeDevice(this.id);
   }

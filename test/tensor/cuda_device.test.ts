@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { measureRates } from '../../src/bench/rates.js';
 import { packageRoot } from '../../src/native.js';
 import { Device } from '../../src/tensor/device.js';
+import { launch } from '../../src/tensor/launch.js';
+import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 
 describe('cuda-emulated', () => {
@@ -45,6 +48,82 @@ describe('cuda-emulated', () => {
     const { instructionSet, accelerator } = device.statistics();
     expect(instructionSet).toBe('cuda-emulated');
     expect(accelerator?.description).toContain('emulated');
+  });
+});
+
+describe('a GPU in trouble', () => {
+  const faults = { COMPRESS_DISTILL_EMULATION_MEMORY: '', COMPRESS_DISTILL_EMULATION_LOST_AT: '' };
+  const openWith = (environment: Partial<typeof faults>): Device => {
+    Object.assign(process.env, environment);
+    try {
+      return Device.open('cuda-emulated', { threads: 1 });
+    } finally {
+      for (const name of Object.keys(faults)) delete process.env[name];
+    }
+  };
+
+  it('says what is live when its memory is full, gives cached blocks back first, and goes on', async () => {
+    const device = openWith({ COMPRESS_DISTILL_EMULATION_MEMORY: String(10 << 20) });
+    const x = Tensor.empty(device, [1 << 20]);
+    expect(() => Tensor.empty(device, [2 << 20])).toThrow(
+      /Expected room for 8 MiB but 6 MiB of 10 MiB are free \(1 tensors of 4 MiB are in use\); use shorter/,
+    );
+    x.dispose();
+    using y = Tensor.full(device, [2 << 20], 3, 'f32');
+    expect((await y.readFloats()).every((value) => value === 3)).toBe(true);
+    y.dispose();
+    await device.close();
+  });
+
+  it('fails everything with the one reason after an illegal access, and still closes', async () => {
+    const device = openWith({ COMPRESS_DISTILL_EMULATION_LOST_AT: '3' });
+    const x = Tensor.full(device, [4], 1);
+    expect([...(await x.read())]).toEqual([1, 1, 1, 1]);
+    const lost = /^Device 'cuda:0' is lost: an illegal memory access was encountered; start again to resume; [^\n]*$/;
+    const outcomes = await Promise.allSettled(Array.from({ length: 5 }, () => x.read()));
+    expect(outcomes.at(-1)!.status).toBe('rejected');
+    await expect(x.read()).rejects.toThrow(lost);
+    expect(() => Tensor.empty(device, [1 << 20])).toThrow(lost);
+    x.dispose();
+    await device.close();
+  });
+
+  it('poisons what depends on a failed kernel, in the order of the commands, and nothing else', async () => {
+    const device = openWith({});
+    const outcomes: Promise<string>[] = [];
+    const settle = (tensor: Tensor): Promise<string> => tensor.read().then(String, (error: Error) => error.message);
+    scope(() => {
+      const table = Tensor.zeros(device, [4, 2]);
+      for (let step = 0; step < 300; step += 1) {
+        const ids = Tensor.from(device, Int32Array.of(1, step % 3 === 1 ? 40 + step : 2));
+        const rows = Tensor.full(device, [2, 2], 7);
+        const doubled = rows.like();
+        outcomes.push(settle(rows));
+        launch('embedding', [table, ids, rows]);
+        launch('scale', [rows, doubled], [2]);
+        outcomes.push(settle(doubled));
+      }
+    });
+    for (const [index, outcome] of (await Promise.all(outcomes)).entries()) {
+      const step = index >> 1;
+      if (index % 2 === 0) expect(outcome).toBe('7,7,7,7');
+      else if (step % 3 !== 1) expect(outcome).toBe('0,0,0,0');
+      else expect(outcome).toContain(`Expected 'ids' to be in [0, 4) but received ${40 + step} at index 1`);
+    }
+    await device.close();
+  });
+
+  it('times operations where it was asked to, and measures rates', async () => {
+    const device = Device.open('cuda-emulated', { threads: 1, profile: true });
+    using x = Tensor.full(device, [1000], 1);
+    await device.synchronize();
+    const [{ op, calls, seconds }] = device.profile() as [{ op: string; calls: number; seconds: number }];
+    expect({ op, calls }).toEqual({ op: 'fill', calls: 1 });
+    expect(seconds).toBeGreaterThan(0);
+    const { flops, copy, read } = await measureRates(device);
+    for (const rate of [flops.f32, flops.bf16, copy, read]) expect(rate).toBeGreaterThan(0);
+    x.dispose();
+    await device.close();
   });
 });
 

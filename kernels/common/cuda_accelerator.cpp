@@ -1,6 +1,4 @@
 // The accelerator that is a GPU: its memory, one stream on it, and copies through pinned memory of the host.
-#include <cuda_runtime_api.h>
-
 #include <atomic>
 #include <deque>
 #include <memory>
@@ -8,6 +6,7 @@
 #include "cuda_backend.h"
 #include "cuda_pinned.h"
 #include "cuda_rates.h"
+#include "cuda_runtime_host.h"
 
 namespace cd::cuda {
 namespace {
@@ -95,6 +94,7 @@ class CudaAccelerator : public Accelerator {
     cudaStreamSynchronize(stream_);
     for (const Fence& fence : fences_) cudaEventDestroy(fence.event);
     for (cudaEvent_t event : spareEvents_) cudaEventDestroy(event);
+    for (cudaEvent_t event : spareMarks_) cudaEventDestroy(event);
     uploads_.close();
     readBacks_.close();
     cudaStreamDestroy(stream_);
@@ -193,6 +193,24 @@ class CudaAccelerator : public Accelerator {
     deliver(newestFence_ + 1);
   }
 
+  void* mark() override {
+    cudaEvent_t event = nullptr;
+    if (spareMarks_.empty()) check(cudaEventCreateWithFlags(&event, cudaEventDefault), "creating an event");
+    else {
+      event = spareMarks_.back();
+      spareMarks_.pop_back();
+    }
+    check(cudaEventRecord(event, stream_), "recording an event");
+    return event;
+  }
+  double secondsBetween(void* start, void* end) override {
+    float milliseconds = 0;
+    cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(end));
+    spareMarks_.push_back(static_cast<cudaEvent_t>(start));
+    spareMarks_.push_back(static_cast<cudaEvent_t>(end));
+    return milliseconds * 1e-3;
+  }
+
   std::string lost() const override {
     cudaError_t error = static_cast<cudaError_t>(lost_.load());
     if (error == cudaSuccess) {
@@ -244,13 +262,17 @@ class CudaAccelerator : public Accelerator {
   ReadBackPool readBacks_;
   std::deque<Fence> fences_;
   std::deque<Arriving> arriving_;
-  std::vector<cudaEvent_t> spareEvents_;
+  std::vector<cudaEvent_t> spareEvents_, spareMarks_;
   uint64_t newestFence_ = 0;
   mutable std::atomic<int> lost_{cudaSuccess};
 };
 }  // namespace
 
+#if defined(CD_EMULATE)
+const char kBackendName[] = "cuda-emulated";
+#else
 const char kBackendName[] = "cuda";
+#endif
 
 Accelerator* openAccelerator(int index) { return new CudaAccelerator(index); }
 

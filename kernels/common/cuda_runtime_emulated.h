@@ -1,0 +1,165 @@
+// The part of CUDA's runtime interface that the accelerator uses, on the host: so that in emulation the very code runs that
+// drives a GPU. It is as late as a GPU where that can be seen: an event has passed only when it is asked for a second time.
+// Two faults of a GPU can be asked for in the environment: COMPRESS_DISTILL_EMULATION_MEMORY, the bytes it has, and
+// COMPRESS_DISTILL_EMULATION_LOST_AT, the number of the event behind which an illegal access shows.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorInvalidDeviceFunction = 98,
+  cudaErrorNoDevice = 100,
+  cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorECCUncorrectable = 214,
+  cudaErrorNvlinkUncorrectable = 220,
+  cudaErrorNotReady = 600,
+  cudaErrorIllegalAddress = 700,
+  cudaErrorLaunchTimeout = 702,
+  cudaErrorAssert = 710,
+  cudaErrorHardwareStackError = 714,
+  cudaErrorIllegalInstruction = 715,
+  cudaErrorMisalignedAddress = 716,
+  cudaErrorInvalidAddressSpace = 717,
+  cudaErrorInvalidPc = 718,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorUnknown = 999,
+};
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2;
+struct cudaDeviceProp {
+  char name[256];
+  int multiProcessorCount;
+};
+
+namespace cd::emulation {
+
+struct Gpu {
+  std::mutex mutex;
+  std::map<void*, size_t> blocks;
+  size_t used = 0, total = size_t{1} << 40;
+  int64_t lostAt = INT64_MAX;
+  std::atomic<int64_t> events{0};
+
+  static Gpu& instance() {
+    static Gpu gpu;
+    return gpu;
+  }
+  void readEnvironment() {
+    const char* memory = std::getenv("COMPRESS_DISTILL_EMULATION_MEMORY");
+    const char* lost = std::getenv("COMPRESS_DISTILL_EMULATION_LOST_AT");
+    total = memory ? std::strtoull(memory, nullptr, 10) : size_t{1} << 40;
+    lostAt = lost ? std::strtoll(lost, nullptr, 10) : INT64_MAX;
+    events = 0;
+  }
+  cudaError_t state() const { return events >= lostAt ? cudaErrorIllegalAddress : cudaSuccess; }
+};
+
+struct Event {
+  bool recorded = false, asked = false;
+  std::chrono::steady_clock::time_point time;
+};
+
+}  // namespace cd::emulation
+
+using cudaStream_t = cd::emulation::Gpu*;
+using cudaEvent_t = cd::emulation::Event*;
+
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  cd::emulation::Gpu::instance().readEnvironment();
+  *count = 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
+inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 0, cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::strcpy(properties->name, "CUDA kernels emulated on the host");
+  properties->multiProcessorCount = 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "an error of the emulation";
+}
+
+inline cudaError_t cudaMalloc(void** address, size_t bytes) {
+  auto& gpu = cd::emulation::Gpu::instance();
+  std::lock_guard lock(gpu.mutex);
+  if (gpu.state() != cudaSuccess) return gpu.state();
+  if (bytes > gpu.total - gpu.used) return cudaErrorMemoryAllocation;
+  *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!*address) return cudaErrorMemoryAllocation;
+  gpu.blocks[*address] = bytes;
+  gpu.used += bytes;
+  return cudaSuccess;
+}
+inline cudaError_t cudaFree(void* address) {
+  auto& gpu = cd::emulation::Gpu::instance();
+  std::lock_guard lock(gpu.mutex);
+  if (const auto block = gpu.blocks.find(address); block != gpu.blocks.end()) {
+    gpu.used -= block->second;
+    gpu.blocks.erase(block);
+    std::free(address);
+  }
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  auto& gpu = cd::emulation::Gpu::instance();
+  std::lock_guard lock(gpu.mutex);
+  *free = gpu.total - gpu.used;
+  *total = gpu.total;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMallocHost(void** address, size_t bytes) {
+  *address = std::malloc(bytes);
+  return *address ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+inline cudaError_t cudaFreeHost(void* address) { return std::free(address), cudaSuccess; }
+inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  if (stream->state() == cudaSuccess) std::memcpy(target, source, bytes);
+  return stream->state();
+}
+inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {
+  if (stream->state() == cudaSuccess) std::memset(target, value, bytes);
+  return stream->state();
+}
+
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  return *stream = &cd::emulation::Gpu::instance(), cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return stream->state(); }
+inline cudaError_t cudaStreamQuery(cudaStream_t stream) { return stream->state(); }
+
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  return *event = new cd::emulation::Event, cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {true, false, std::chrono::steady_clock::now()};
+  ++stream->events;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->recorded && !event->asked) {
+    event->asked = true;
+    return cudaErrorNotReady;
+  }
+  return cd::emulation::Gpu::instance().state();
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cd::emulation::Gpu::instance().state(); }
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  return cudaSuccess;
+}
