@@ -62,6 +62,10 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
         step = `${Math.round(tokensPerSecond)} tokens/s${share} · loss ${loss.toFixed(4)}`;
         meter!.advance(1, tokens);
       },
+      onSkip: ({ skipped }) => {
+        progress.note(`skipped: ${skipped}`);
+        meter!.advance(1);
+      },
       onValidation: ({ validationLoss, validationObjective: own }) => {
         validation = ` · validation ${validationLoss.toFixed(4)}${own === undefined ? '' : `, objective ${own.toFixed(4)}`}`;
       },

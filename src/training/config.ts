@@ -119,6 +119,11 @@ export const trainSchema = z
     /** Gradients are scaled down to this norm; 0 turns clipping off. Default: 1.0 (transformers). */
     maxGradNorm: z.number().min(0).default(1),
     /**
+     * A step whose loss or gradients are not finite: `stop` (default; the state before it is kept as a checkpoint), or `skip` its update
+     * and go on. Ten skipped in a row stop the run.
+     */
+    nonFinite: z.enum(['stop', 'skip']).default('stop'),
+    /**
      * What the backward pass computes again instead of finding it in memory: each `layer` from its input (paper), `selective` (norms and
      * gated activations, which cost little, from the products, which are kept), or `none`. The results are the same bits.
      */

@@ -41,14 +41,20 @@ export async function trainDataParallel(
     }
     const finished = await own.catch((error: Error) => {
       // What rank 0 has to say for itself counts most, but not that a collective failed because another rank had left.
-      throw error instanceof UserError ? error : (errors.find((other) => other instanceof UserError) ?? errors[0]);
+      throw error instanceof UserError ? error : cause(errors);
     });
     await Promise.all(others);
-    if (errors.length > 0) throw errors[0];
+    if (errors.length > 0) throw cause(errors);
     return finished;
   } finally {
     await endWorkers();
   }
+}
+
+/** The error that the others follow from. */
+function cause(errors: readonly Error[]): Error {
+  const isCause = ({ message }: Error) => !message.includes('a rank has left');
+  return errors.find((error) => error instanceof UserError) ?? errors.find(isCause) ?? errors[0]!;
 }
 
 function startRank(setup: RankSetup): { worker: Worker; done: Promise<void> } {
@@ -59,7 +65,13 @@ function startRank(setup: RankSetup): { worker: Worker; done: Promise<void> } {
       else reject(message.user ? new UserError(message.message) : new Error(`Rank ${setup.rank}: ${message.message}`));
     });
     worker.once('error', reject);
-    worker.once('exit', (code) => reject(new Error(`Rank ${setup.rank} ended early with code ${code}`)));
+    worker.once('exit', (code) =>
+      reject(
+        new UserError(
+          `Rank ${setup.rank} ended early with code ${code}; the same command goes on from the last checkpoint`,
+        ),
+      ),
+    );
   });
   return { worker, done };
 }

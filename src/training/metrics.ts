@@ -35,6 +35,17 @@ export interface ValidationMetrics {
   readonly validationObjective?: number;
 }
 
+/** A step that made no update. */
+export interface SkippedStep {
+  readonly step: number;
+  /** Why. */
+  readonly skipped: string;
+}
+
+type Row = StepMetrics | ValidationMetrics | SkippedStep;
+
+const isNumeric = (row: Row): row is StepMetrics | ValidationMetrics => !('skipped' in row);
+
 export class MetricsLog {
   readonly file: string;
   readonly #events: EventFile;
@@ -51,13 +62,13 @@ export class MetricsLog {
     const kept = lastStep === 0 ? [] : (await readRows(file)).filter((row) => row.step <= lastStep);
     await writeFile(`${file}.tmp`, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
     await rename(`${file}.tmp`, file);
-    return new MetricsLog(file, await EventFile.open(join(dirname(file), eventFile), kept));
+    return new MetricsLog(file, await EventFile.open(join(dirname(file), eventFile), kept.filter(isNumeric)));
   }
 
   /** Appends a row with one write, so that a reader never sees half of it. */
-  async append(metrics: StepMetrics | ValidationMetrics): Promise<void> {
-    await appendFile(this.file, `${JSON.stringify(metrics)}\n`);
-    await this.#events.append(metrics);
+  async append(row: Row): Promise<void> {
+    await appendFile(this.file, `${JSON.stringify(row)}\n`);
+    if (isNumeric(row)) await this.#events.append(row);
   }
 }
 
@@ -72,7 +83,7 @@ export async function readValidation(file: string): Promise<ValidationMetrics[]>
 }
 
 /** The whole rows, in order. */
-async function readRows(file: string): Promise<(StepMetrics | ValidationMetrics)[]> {
+async function readRows(file: string): Promise<Row[]> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -82,5 +93,5 @@ async function readRows(file: string): Promise<(StepMetrics | ValidationMetrics)
   }
   // What stands after the last line feed was being written when the process ended.
   const lines = text.split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as StepMetrics | ValidationMetrics);
+  return lines.map((line) => JSON.parse(line) as Row);
 }

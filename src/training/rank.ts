@@ -8,7 +8,7 @@ import { loadAdapter } from './adapter_files.js';
 import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
-import type { StepMetrics, ValidationMetrics } from './metrics.js';
+import type { SkippedStep, StepMetrics, ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import { AdamW, type Parameters } from './optimizer.js';
 import { TrainingPlan } from './plan.js';
@@ -17,6 +17,9 @@ import { type Selection, StoredDocuments } from './stored_documents.js';
 import { TokenisedFile } from './tokenised_file.js';
 import { DivergenceError, Trainer } from './trainer.js';
 import { Validation } from './validation.js';
+
+/** Steps in a row that may be skipped; so many are no accident of the data. */
+const mostSkipped = 10;
 
 /** What a rank needs to know; can be sent to another thread. */
 export interface RankSetup {
@@ -40,6 +43,7 @@ export interface RankDuties {
   /** Before the first step. */
   started(plan: TrainingPlan, trainableParameters: number): Promise<void>;
   stepDone(metrics: StepMetrics): Promise<void>;
+  stepSkipped(skipped: SkippedStep): Promise<void>;
   validated(metrics: ValidationMetrics): Promise<void>;
   /** Asked after every step: whether a checkpoint is due. */
   checkpointDue(step: number): boolean;
@@ -111,23 +115,34 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       await duties?.validated({ step, ...losses });
     };
     if (saved === 0) await validate(0);
+    let skipped = 0;
     for await (const { step, window, firstMicroBatch } of plan.stepsAfter(saved)) {
-      try {
-        const stop = duties?.stopRequested() ?? false;
-        const { metrics, stopRequested } = await trainer.step(step, window, documents, firstMicroBatch, stop);
-        await duties?.stepDone(metrics);
-        const last = step === plan.totalSteps;
-        if (last || (config.validateEvery > 0 && step % config.validateEvery === 0)) await validate(step);
-        if (duties && (stopRequested || duties.checkpointDue(step)) && !last) {
-          await duties.save(step, optimizer);
-          saved = step;
-        }
-        if (stopRequested && !last) return false;
-      } catch (error) {
-        // The update of this step was not made, so the state is that of the step before.
-        if (error instanceof DivergenceError && duties && step - 1 > saved) await duties.save(step - 1, optimizer);
-        throw error;
+      const stop = duties?.stopRequested() ?? false;
+      const result = await trainer
+        .step(step, window, documents, firstMicroBatch, stop)
+        .catch(async (error: unknown) => {
+          // All ranks have the same loss and gradients, so all are here.
+          if (!(error instanceof DivergenceError)) throw error;
+          skipped += 1;
+          if (config.nonFinite === 'skip' && skipped < mostSkipped) {
+            await duties?.stepSkipped({ step, skipped: error.message });
+            return null;
+          }
+          // The update of this step was not made, so the state is that of the step before.
+          if (duties && step - 1 > saved) await duties.save(step - 1, optimizer);
+          throw error;
+        });
+      if (result) {
+        skipped = 0;
+        await duties?.stepDone(result.metrics);
       }
+      const last = step === plan.totalSteps;
+      if (last || (config.validateEvery > 0 && step % config.validateEvery === 0)) await validate(step);
+      if (duties && (result?.stopRequested || duties.checkpointDue(step)) && !last) {
+        await duties.save(step, optimizer);
+        saved = step;
+      }
+      if (result?.stopRequested && !last) return false;
     }
     await duties?.finished(loaded);
     return true;

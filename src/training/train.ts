@@ -14,7 +14,14 @@ import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset, type TokeniseProgress } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
 import { expectMemory, type MemoryPlan, planMemory } from './memory_plan.js';
-import { MetricsLog, readMetrics, readValidation, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import {
+  MetricsLog,
+  readMetrics,
+  readValidation,
+  type SkippedStep,
+  type StepMetrics,
+  type ValidationMetrics,
+} from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import type { LoadedObjective } from './objectives/objective.js';
 import type { AdamW } from './optimizer.js';
@@ -48,6 +55,7 @@ export interface TrainOptions {
   readonly onTokenise?: ((progress: TokeniseProgress) => void) | undefined;
   readonly onStart?: ((start: TrainStart) => void) | undefined;
   readonly onStep?: ((metrics: StepMetrics, totalSteps: number) => void) | undefined;
+  readonly onSkip?: ((skipped: SkippedStep) => void) | undefined;
   readonly onValidation?: ((metrics: ValidationMetrics) => void) | undefined;
 }
 
@@ -126,7 +134,7 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   try {
     if (await trainDataParallel(setup, run)) return run.result!;
   } catch (error) {
-    if (!(error instanceof DivergenceError)) throw error;
+    if (!(error instanceof DivergenceError)) throw fullDisk(error, config.output) ?? error;
     const kept = await latestCheckpoint(run.checkpoints);
     throw new DivergenceError(
       `${error.message}${kept ? `; the state after step ${kept.step} is kept in ${kept.path}` : ''}`,
@@ -134,6 +142,15 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   }
   signal?.throwIfAborted();
   throw new Error('Expected the run to be finished or aborted');
+}
+
+/** What an error of the file system that means lack of room comes to; null for any other. */
+function fullDisk(error: unknown, output: string): UserError | null {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EFBIG') return null;
+  return new UserError(
+    `${output}: cannot be written (${code}); free space on the disk, and the same command goes on from the last checkpoint`,
+  );
 }
 
 /** The settings with those of the adapter that training goes on from, and its fingerprint. */
@@ -288,6 +305,11 @@ class Run implements RankDuties {
   async stepDone(metrics: StepMetrics): Promise<void> {
     await this.#log.append(metrics);
     this.#options.onStep?.(metrics, this.#plan!.totalSteps);
+  }
+
+  async stepSkipped(skipped: SkippedStep): Promise<void> {
+    await this.#log.append(skipped);
+    this.#options.onSkip?.(skipped);
   }
 
   async validated(metrics: ValidationMetrics): Promise<void> {

@@ -72,7 +72,11 @@ export class Trainer {
   ): Promise<StepResult> {
     const { model, optimizer, parameters, schedule, communicator, maxGradNorm } = this.#options;
     const learningRate = this.#options.learningRate * schedule.factor(step - 1);
-    if (window.trained === 0) throw new Error(`Expected step ${step} to have tokens to train but received none`);
+    if (window.trained === 0) {
+      throw new UserError(
+        `Expected step ${step} to have tokens to train but none of its ${window.tokens} is; look at its rows with \`compress-distill inspect\``,
+      );
+    }
 
     // [loss, ranks that want to stop], summed over the ranks.
     using summary = Tensor.from(model.device, [0, stop ? 1 : 0]);

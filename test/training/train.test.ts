@@ -7,7 +7,13 @@ import { loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
-import { eventFile, readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
+import {
+  eventFile,
+  readMetrics,
+  readValidation,
+  type SkippedStep,
+  type StepMetrics,
+} from '../../src/training/metrics.js';
 import { type TrainOptions, type TrainStart, train } from '../../src/training/train.js';
 import { expectClose, modelFolder } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
@@ -250,6 +256,45 @@ describe('train', () => {
       /^(Loss|Gradient norm) is .* at step \d+; lower 'learningRate'.*; the state after step \d+ is kept in .*checkpoints/,
     );
     expect(existsSync(join(folder, 'diverged', 'model.safetensors'))).toBe(false);
+  });
+
+  /** Plain cross-entropy, but for what `code` does with (rows, isMainThread) before; it gives the factor of the loss. */
+  async function objectiveFile(name: string, code: string): Promise<string> {
+    const file = join(folder, name);
+    const lines = [
+      "import { isMainThread } from 'node:worker_threads';",
+      `const before = (rows, isMainThread) => { ${code} };`,
+      'export default ({ tokenLogprobs, window, rows }, { scale, sum }) =>',
+      '  scale(sum(tokenLogprobs()), before(rows, isMainThread) / -window.trained);',
+    ];
+    await writeFile(file, lines.join('\n'));
+    return file;
+  }
+
+  it('skips the update of a step that is not finite when asked to, on every rank, and not ten in a row', async () => {
+    const objective = await objectiveFile('nan.mjs', "return rows.some(({ id }) => id === 'q7') ? NaN : 1;");
+    const changes = { objective, validationSplit: 0, dataParallel: 2 };
+    await expect(run('stopped', changes)).rejects.toThrow(/^Loss is NaN at step \d+; lower 'learningRate'/);
+    const skipped: SkippedStep[] = [];
+    const result = await run('skipped', { ...changes, nonFinite: 'skip' }, { onSkip: (step) => skipped.push(step) });
+    // The row comes once in each of the four epochs.
+    expect(skipped).toHaveLength(4);
+    const steps = await readMetrics(join(folder, 'skipped', 'metrics.jsonl'));
+    expect(steps.length).toBe(result.steps - 4);
+    expect(steps.every(({ step }) => skipped.every((each) => each.step !== step))).toBe(true);
+    expect(Number.isFinite(result.finalLoss)).toBe(true);
+    const always = await objectiveFile('always.mjs', 'return NaN;');
+    const hopeless = run('hopeless', { ...changes, validationSplit: 0, objective: always, nonFinite: 'skip' });
+    await expect(hopeless).rejects.toThrow(
+      /^Loss is NaN at step 10; .*; the state after step 9 is kept in .*checkpoints/,
+    );
+  });
+
+  it('says which rank died', async () => {
+    const objective = await objectiveFile('dies.mjs', 'if (!isMainThread) process.exit(7); return 1;');
+    await expect(run('died', { objective, validationSplit: 0, dataParallel: 2 })).rejects.toThrow(
+      /^Rank 1 ended early with code 7; the same command goes on from the last checkpoint$/,
+    );
   });
 
   it('refuses a run that does not fit, before anything is loaded', async () => {

@@ -155,6 +155,18 @@ describe('training', () => {
     expectSame(await readAll(student.parameters), before, 0);
   });
 
+  it('refuses a step with nothing to train, in one line', async () => {
+    const student = await open('tied', 'full');
+    const untrained = randomDocuments(2, vocabulary).map((document) => ({
+      ...document,
+      targets: document.targets.map(() => -1),
+      trained: 0,
+    }));
+    await expect(runSteps(student, untrained, {})).rejects.toThrow(
+      /^Expected step 1 to have tokens to train but none of its \d+ is; look at its rows with `compress-distill inspect`$/,
+    );
+  });
+
   describe('on several ranks', () => {
     async function trainOn(ranks: number, method: 'full' | 'lora', group: string) {
       const devices = Array.from({ length: ranks }, () => Device.open('cpu', { threads: 1 }));
