@@ -64,28 +64,34 @@ struct Right {
   }
 };
 
-// out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel. With Continue the sums
-// go on from what `out` holds: a chain cut in two calls gives the bits of one.
-template <class U, int Rows, bool Continue>
-inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out, int64_t outStride,
-                         Ahead* ahead) {
-  Vec sums[Rows][kVectors];
+// out[row][column] = Σ over `units` of a[row][unit] · panel[unit][column], for Rows rows and one panel, Vectors vectors wide.
+// With Continue the sums go on from what `out` holds: a chain cut in two calls gives the bits of one. Not inlined: the compiler
+// would keep what surrounds it in registers that the sums need.
+template <class U, int Rows, bool Continue, int Vectors = kVectors>
+[[gnu::noinline]] void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_t units, float* out, int64_t outStride,
+                                    Ahead* ahead) {
+  Vec sums[Rows][Vectors];
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[row][v] = Continue ? load(out + row * outStride + v * kWidth) : Vec{};
-  const auto step = [&]() __attribute__((always_inline)) {
-    UVec right[kVectors];
+    for (int v = 0; v < Vectors; ++v) sums[row][v] = Continue ? load(out + row * outStride + v * kWidth) : Vec{};
+  // Rows in eights, each from a pointer of its own: addresses that fit into instructions.
+  const char* eights[(Rows + 7) / 8];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) right[v] = loadUnits(panel + v * kWidth);
+  for (int i = 0; i < (Rows + 7) / 8; ++i) eights[i] = a + i * 8 * rowBytes;
+  const auto step = [&]() __attribute__((always_inline)) {
+    UVec right[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) right[v] = loadUnits(panel + v * kWidth);
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; ++row) {
-      const UVec left = broadcast(a + row * rowBytes);
+      const UVec left = broadcast(eights[row / 8] + row % 8 * rowBytes);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[row][v] = multiplyAdd<U>(left, right[v], sums[row][v]);
+      for (int v = 0; v < Vectors; ++v) sums[row][v] = multiplyAdd<U>(left, right[v], sums[row][v]);
     }
-    a += 4;
-    panel += kPanel;
+#pragma GCC unroll 4
+    for (int i = 0; i < (Rows + 7) / 8; ++i) eights[i] += 4;
+    panel += Vectors * kWidth;
   };
   for (; units >= kWidth; units -= kWidth) {
     if (ahead) ahead->fetch();
@@ -95,7 +101,7 @@ inline void multiplyTile(const char* a, int64_t rowBytes, const U* panel, int64_
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(out + row * outStride + v * kWidth, sums[row][v]);
+    for (int v = 0; v < Vectors; ++v) store(out + row * outStride + v * kWidth, sums[row][v]);
 }
 
 template <class U, bool Continue = false>

@@ -41,36 +41,36 @@ struct Ahead {
   }
 };
 
-// kWidth rows of kWidth units with K along memory become kWidth columns of a panel. Apart from the ragged case, so that the
-// block stays in registers.
-template <class U, class RowOf>
+// kWidth rows of kWidth units with K along memory become kWidth columns of a panel, its rows `stride` units apart. Apart from the
+// ragged case, so that the block stays in registers.
+template <int Stride, class U, class RowOf>
 [[gnu::always_inline]] inline void packBlock(RowOf&& rowOf, int64_t lane, int64_t unit, U* place) {
   UVec block[kWidth];
 #pragma GCC unroll 16
   for (int i = 0; i < kWidth; ++i) block[i] = loadAlong<U>(rowOf(lane + i) + unit * kPerUnit<U>, kWidth * kPerUnit<U>);
   transposeBlock(block);
 #pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) storeUnits(place + i * kPanel, block[i]);
+  for (int i = 0; i < kWidth; ++i) storeUnits(place + i * Stride, block[i]);
 }
-template <class U, class RowOf>
+template <int Stride, class U, class RowOf>
 [[gnu::noinline]] void packRaggedBlock(RowOf&& rowOf, int64_t lane, int64_t lanes, int64_t unit, int64_t elements, U* place) {
   UVec block[kWidth];
   for (int i = 0; i < kWidth; ++i) block[i] = i < lanes ? loadAlong<U>(rowOf(lane + i) + unit * kPerUnit<U>, elements) : UVec{};
   transposeBlock(block);
-  for (int64_t i = 0; i < std::min<int64_t>(kWidth, unitCount<U>(elements)); ++i) storeUnits(place + i * kPanel, block[i]);
+  for (int64_t i = 0; i < std::min<int64_t>(kWidth, unitCount<U>(elements)); ++i) storeUnits(place + i * Stride, block[i]);
 }
 
-// columns ≤ kPanel rows of a matrix whose K runs along memory (rowOf(column) → its first element in this block of K) become
-// the panel's columns.
-template <class U, class RowOf>
+// columns ≤ Width rows of a matrix whose K runs along memory (rowOf(column) → its first element in this block of K) become
+// the columns of a panel Width wide.
+template <class U, int Width = kPanel, class RowOf>
 inline void packPanelAlong(RowOf&& rowOf, int64_t columns, int64_t elements, U* panel, Ahead* ahead = nullptr) {
-  for (int lane = 0; lane < kPanel; lane += kWidth)
+  for (int lane = 0; lane < Width; lane += kWidth)
     for (int64_t unit = 0; unit * kPerUnit<U> < elements; unit += kWidth) {
       const int64_t lanes = columns - lane, rest = elements - unit * kPerUnit<U>;
-      U* place = panel + unit * kPanel + lane;
+      U* place = panel + unit * Width + lane;
       if (ahead) ahead->fetch();
-      if (lanes >= kWidth && rest >= kWidth * kPerUnit<U>) packBlock<U>(rowOf, lane, unit, place);
-      else packRaggedBlock<U>(rowOf, lane, lanes, unit, rest, place);
+      if (lanes >= kWidth && rest >= kWidth * kPerUnit<U>) packBlock<Width, U>(rowOf, lane, unit, place);
+      else packRaggedBlock<Width, U>(rowOf, lane, lanes, unit, rest, place);
     }
 }
 
@@ -95,19 +95,19 @@ template <class U, class T>
   for (int v = 0; v < kVectors; ++v) storeUnits(place + v * kWidth, loadAcross<U>(first + v * kWidth, second, kWidth));
 }
 
-// columns ≤ kPanel neighbouring columns of a matrix whose rows run along K: rowOf(k) → the panel's first element in row k.
-template <class U, class RowOf>
+// columns ≤ Width neighbouring columns of a matrix whose rows run along K: rowOf(k) → the panel's first element in row k.
+template <class U, int Width = kPanel, class RowOf>
 inline void packPanelAcross(RowOf&& rowOf, int64_t columns, int64_t elements, U* panel, Ahead* ahead = nullptr) {
   constexpr int kStep = kPerUnit<U>;
-  for (int64_t k = 0; k < elements; k += kStep, panel += kPanel) {
+  for (int64_t k = 0; k < elements; k += kStep, panel += Width) {
     if (ahead && k % (kWidth / kVectors * kStep) == 0) ahead->fetch();
     const auto* first = rowOf(k);
-    if (columns >= kPanel && k + kStep <= elements) {
+    if (columns >= kPanel && Width == kPanel && k + kStep <= elements) {
       packPanelRow<U>(first, rowOf(k + kStep - 1), panel);
       continue;
     }
     const decltype(first) second = kStep == 2 && k + 1 < elements ? rowOf(k + 1) : nullptr;
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < Width / kWidth; ++v) {
       const int64_t lanes = columns - v * kWidth;
       storeUnits(panel + v * kWidth,
                  lanes > 0 ? loadAcross<U>(first + v * kWidth, second ? second + v * kWidth : nullptr, lanes) : UVec{});

@@ -1,5 +1,5 @@
 #include "../common/dispatch.h"
-#include "../common/gemm.h"
+#include "../common/stream.h"
 
 namespace cd::cpu {
 using namespace units;
@@ -38,6 +38,26 @@ void write(C* c, const float* sums, int64_t columns, float alpha, bool accumulat
 }
 
 template <class T, class C>
+void multiplyFewRows(const Call& call, int64_t M, int64_t N, int64_t K, bool transposeA, float alpha, bool accumulate) {
+  using U = Unit<T>;
+  const Tensor &a = call[0], &b = call[1], &c = call[2];
+  const int64_t workers = call.parallel->workers(), groups = (N + kGroup - 1) / kGroup;
+  const int64_t groupsPerTask = std::clamp<int64_t>(groups / (4 * workers), 1, 16);
+  const int64_t workspace = (streamWorkspace<U>(K) + 15) / 16 * 16;
+  U* const scratch = call.scratch<U>(workers * workspace + FewRows<U>::size(M, K));
+  const FewRows<U> few{M, K, scratch + workers * workspace};
+  const Right<T> rows{a.as<T>(), a.rowStride, !transposeA};
+  call.parallelFor(panelCount(M), [&](int64_t panel, int) { few.pack(panel, rows); });
+  call.parallelFor((groups + groupsPerTask - 1) / groupsPerTask, [&](int64_t task, int worker) {
+    const int64_t from = task * groupsPerTask * kGroup, to = std::min(N, from + groupsPerTask * kGroup);
+    streamRows(few, b.as<T>(), b.rowStride, from, to, scratch + worker * workspace,
+               [&](int64_t row, int64_t column, int64_t columns, const float* sums) {
+                 write(c.row<C>(row) + column, sums, columns, alpha, accumulate);
+               });
+  });
+}
+
+template <class T, class C>
 void multiply(const Call& call) {
   using U = Unit<T>;
   const Tensor &a = call[0], &b = call[1], &c = call[2];
@@ -45,6 +65,7 @@ void multiply(const Call& call) {
   const float alpha = static_cast<float>(call.attribute(3));
   const int64_t M = c.shape[0], N = c.shape[1], K = a.shape[transposeA ? 0 : 1];
   if (M == 0 || N == 0) return;
+  if (transposeB && M <= kFewRows) return multiplyFewRows<T, C>(call, M, N, K, transposeA, alpha, accumulate);
 
   const bool direct = inPlace<T, U>(transposeA, K);
   const Tasks tasks(M, N, call.parallel->workers());
