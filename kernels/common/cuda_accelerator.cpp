@@ -85,8 +85,11 @@ class CudaAccelerator : public Accelerator {
     check(cudaGetDeviceProperties(&properties, index), "asking for the GPU's properties");
     int driver = 0;
     cudaDriverGetVersion(&driver);
-    description_ = std::string(properties.name) + ", sm_" + std::to_string(capability) + ", " +
-                   std::to_string(properties.multiProcessorCount) + " multiprocessors, driver for CUDA " + versionText(driver);
+    description_ = properties.name;
+#if !defined(CD_EMULATE)
+    description_ += ", sm_" + std::to_string(capability) + ", " + std::to_string(properties.multiProcessorCount) +
+                    " multiprocessors, driver for CUDA " + versionText(driver);
+#endif
   }
 
   ~CudaAccelerator() override {
