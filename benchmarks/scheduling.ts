@@ -1,4 +1,4 @@
-/** What a step costs beside its kernels: the share of its time in JavaScript, at many sequences. */
+/** What a step costs beside its kernels, at many sequences: time in which none runs, and time in JavaScript. */
 import { formatPercent } from '../src/bench/format.js';
 import { engineGenerator } from '../src/bench/generation.js';
 import { uniformWorkload } from '../src/bench/workload.js';
@@ -30,7 +30,7 @@ await runBenchmark(
       return engines.map(({ name, settings }, index) => ({
         name,
         settings,
-        runs: runs[index]!.slice(1).map(({ seconds, details }) => ({ seconds, ...details })),
+        runs: runs[index]!.slice(1).map(({ seconds, details }) => ({ seconds, details: details! })),
       }));
     } finally {
       for (const engine of engines) await engine.stop();
@@ -43,21 +43,37 @@ await runBenchmark(
     conditions: { Settings: options },
     tables: [
       {
-        columns: ['', 'steps', 'ms a step', 'of it in JavaScript'],
+        columns: [
+          '',
+          'steps',
+          'ms a step',
+          'no kernel runs',
+          'of it for scheduling',
+          'JavaScript, ms a step',
+          'of the step',
+        ],
         rows: measured.flatMap(({ name, runs }) =>
-          runs.map((run) => {
-            const { seconds, steps, schedulingShare } = run as {
-              seconds: number;
-              steps: number;
-              schedulingShare: number;
-            };
-            return [name, String(steps), ((1000 * seconds) / steps).toFixed(1), formatPercent(schedulingShare)];
+          runs.map(({ seconds, details }) => {
+            const { steps, schedulingShare, idleShare, noKernelShare } = details;
+            const milliseconds = (1000 * seconds) / steps!;
+            return [
+              name,
+              String(steps),
+              milliseconds.toFixed(1),
+              formatPercent(noKernelShare!),
+              formatPercent(idleShare!),
+              (schedulingShare! * milliseconds).toFixed(2),
+              formatPercent(schedulingShare!),
+            ];
           }),
         ),
       },
     ],
     notes: [
-      'In JavaScript: scheduling, packing the inputs, enqueueing the step, committing the tokens; detokenising runs while the stream computes. A row for each run after the first.',
+      'No kernel runs: the share of the time in steps that no operation of the stream accounts for. It holds everything that could be saved: waiting for the host, waking threads, going from one operation to the next. That is the overhead.',
+      "Of it for scheduling: from the arrival of a step's tokens to the enqueueing of the next one: committing, then scheduling.",
+      'JavaScript: that, and packing the inputs and enqueueing some 500 operations, which runs while the stream computes. Its thread has no core of its own where the device uses all of them, so the time includes waiting for one. Detokenising is not in it; it runs while the stream computes.',
+      'A row for each run after the first.',
     ],
     data: { measured },
   }),

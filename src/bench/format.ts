@@ -29,7 +29,7 @@ export function formatOp(measurement: OpMeasurement): string {
 
 export function formatGeneration(measurement: GenerationMeasurement): string {
   const { model, shape, dtype, time, outputTokensPerSecond, gflops, gigabytesPerSecond, profile } = measurement;
-  const { steps = 0, schedulingShare = 0, preemptions = 0 } = measurement.details;
+  const { steps = 0, noKernelShare = 0, schedulingShare = 0, preemptions = 0 } = measurement.details;
   const costs = profile.slice(0, 6).map(({ op, share }) => `${op} ${formatPercent(share)}`);
   return [
     `generate ${model} ${formatShape(shape)} ${dtype}`,
@@ -37,7 +37,7 @@ export function formatGeneration(measurement: GenerationMeasurement): string {
     floor(measurement),
     `  time     ${formatSeconds(time.median)} median, ${formatSeconds(time.best)} best of ${time.samples}: ${outputTokensPerSecond.toFixed(1)} output tokens/s`,
     `  reached  ${formatPercent(measurement.fractionOfFloor)} of the floor, ${gflops.toPrecision(3)} GFLOP/s, ${gigabytesPerSecond.toPrecision(3)} GB/s`,
-    `  steps    ${steps}, scheduling ${formatPercent(schedulingShare)} of their time, ${preemptions} preemptions`,
+    `  steps    ${steps}; no kernel runs for ${formatPercent(noKernelShare)} of their time, JavaScript ${formatPercent(schedulingShare)}, mostly beside them; ${preemptions} preemptions`,
     `  stream   ${costs.join(', ')}`,
     ...measurement.peers.flatMap(peerLines),
   ].join('\n');

@@ -3,6 +3,7 @@ import { basename, dirname } from 'node:path';
 import { Engine, type EngineOptions } from '../engine/engine.js';
 import type { LoadedModel } from '../nn/load.js';
 import type { CausalLM } from '../nn/model.js';
+import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Peer } from './peer.js';
 import type { Workload } from './workload.js';
@@ -33,6 +34,7 @@ export function engineGenerator(loaded: LoadedModel, options: EngineOptions = {}
     settings: { dtype, threads: device.statistics().threads, report: engine.startupReport(), ...options },
     async run({ prompts, outputs }) {
       const before = engine.statistics();
+      const kernelsBefore = kernelSeconds(device);
       const requests = prompts.map((prompt, index) => ({
         id: String(index),
         prompt,
@@ -46,13 +48,16 @@ export function engineGenerator(loaded: LoadedModel, options: EngineOptions = {}
       }
       const seconds = (performance.now() - begin) / 1000;
       const after = engine.statistics();
-      const overhead = after.overheadSeconds - before.overheadSeconds;
+      const busy = after.busySeconds - before.busySeconds;
+      const kernels = kernelSeconds(device) - kernelsBefore;
       return {
         seconds,
         tokens,
         details: {
           steps: after.steps - before.steps,
-          schedulingShare: overhead / (after.busySeconds - before.busySeconds),
+          schedulingShare: (after.overheadSeconds - before.overheadSeconds) / busy,
+          idleShare: (after.idleSeconds - before.idleSeconds) / busy,
+          noKernelShare: 1 - kernels / busy,
           prefillTokens: after.prefillTokens - before.prefillTokens,
           preemptions: after.preemptions - before.preemptions,
         },
@@ -60,6 +65,11 @@ export function engineGenerator(loaded: LoadedModel, options: EngineOptions = {}
     },
     stop: () => engine.close(),
   };
+}
+
+/** Time that operations have taken on the device's stream. */
+function kernelSeconds(device: Device): number {
+  return device.profile().reduce((sum, { seconds }) => sum + seconds, 0);
 }
 
 export interface PeerModel {

@@ -28,7 +28,7 @@ export interface GenerationMeasurement {
   readonly outputTokensPerSecond: number;
   readonly gflops: number;
   readonly gigabytesPerSecond: number;
-  /** Of the last run: steps, share of their time spent in JavaScript, preemptions. */
+  /** Of the last run: steps, shares of their time in which no kernel runs and that are spent in JavaScript, preemptions. */
   readonly details: Readonly<Record<string, number>>;
   /** Share of the stream's time by operation, the costliest first. */
   readonly profile: readonly { op: string; calls: number; seconds: number; share: number }[];

@@ -228,6 +228,7 @@ export class EngineLoop {
     const start = performance.now();
     this.recomputeIfSaltChanged();
     const batch = this.scheduler.schedule();
+    const scheduled = performance.now();
     const output = this.parts.runner.forward(batch);
     const enqueued = performance.now();
     this.notify(); // what finished in the last step becomes text while this one runs
@@ -235,7 +236,11 @@ export class EngineLoop {
     const computed = performance.now();
     this.commit(batch, tokens);
     const end = performance.now();
-    this.counter.countStep(batch, (end - start) / 1000, (enqueued - start + end - computed) / 1000);
+    this.counter.countStep(batch, {
+      seconds: (end - start) / 1000,
+      overheadSeconds: (enqueued - start + end - computed) / 1000,
+      idleSeconds: (scheduled - start + end - computed) / 1000,
+    });
   }
 
   private commit(batch: Batch, output: StepOutput): void {

@@ -25,13 +25,22 @@ export interface EngineStatistics {
   readonly tokensPerSecond: number;
   /** Time spent in steps. */
   readonly busySeconds: number;
-  /** Part of it spent in JavaScript: scheduling, packing, enqueueing, committing. */
+  /** Part of it spent in JavaScript: scheduling, packing, enqueueing, committing. Most of it passes while the device computes. */
   readonly overheadSeconds: number;
+  /** Part of that for which the device has to wait: committing a step and scheduling the next one. */
+  readonly idleSeconds: number;
   /** Samples that ended, by reason. */
   readonly finished: Readonly<Record<FinishReason, number>>;
 }
 
 const DECAY_SECONDS = 5;
+
+/** Of one step; see {@link EngineStatistics}. */
+export interface StepTimes {
+  readonly seconds: number;
+  readonly overheadSeconds: number;
+  readonly idleSeconds: number;
+}
 
 /** Counts what the steps do. */
 export class StatisticsCounter {
@@ -42,12 +51,13 @@ export class StatisticsCounter {
   private generatedTokens = 0;
   private busySeconds = 0;
   private overheadSeconds = 0;
+  private idleSeconds = 0;
   private recentTokens = 0;
   private recentSeconds = 0;
   private readonly finished: Record<FinishReason, number> = { stop: 0, length: 0, aborted: 0, error: 0 };
 
   /** Counts a step that has been committed. */
-  countStep(batch: Batch, seconds: number, overheadSeconds: number): void {
+  countStep(batch: Batch, { seconds, overheadSeconds, idleSeconds }: StepTimes): void {
     this.steps++;
     this.peakSequences = Math.max(this.peakSequences, batch.chunks.length);
     for (const { sequence, start, count } of batch.chunks) {
@@ -59,6 +69,7 @@ export class StatisticsCounter {
     this.generatedTokens += generatedTokens;
     this.busySeconds += seconds;
     this.overheadSeconds += overheadSeconds;
+    this.idleSeconds += idleSeconds;
     const keep = Math.exp(-seconds / DECAY_SECONDS);
     this.recentTokens = this.recentTokens * keep + generatedTokens;
     this.recentSeconds = this.recentSeconds * keep + seconds;
@@ -88,6 +99,7 @@ export class StatisticsCounter {
       tokensPerSecond: this.recentSeconds > 0 ? this.recentTokens / this.recentSeconds : 0,
       busySeconds: this.busySeconds,
       overheadSeconds: this.overheadSeconds,
+      idleSeconds: this.idleSeconds,
       finished: { ...this.finished },
     };
   }

@@ -41,6 +41,8 @@ test('the engine generates what transformers does, and as much as it was asked f
   expect(run.tokens).toEqual(greedy.map(({ tokens }, index) => tokens.slice(0, 20 - index)));
   expect(run.details!.steps).toBeGreaterThanOrEqual(20);
   expect(run.details!.schedulingShare).toBeGreaterThan(0);
+  expect(run.details!.noKernelShare).toBeGreaterThan(0);
+  expect(run.details!.noKernelShare).toBeLessThan(1);
   // The same prompts again: none of their tokens comes from a cache.
   const again = await ours.run({ prompts: documents, outputs: documents.map((_, index) => 20 - index) });
   expect(again.details!.prefillTokens).toBe(documents.flat().length);
