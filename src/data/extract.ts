@@ -5,6 +5,9 @@
  * The order is the paper's (§3.1); the habit of looking from the right is that of Math-Verify.
  */
 import { canonicalAnswer } from './answers.js';
+import { lastBoxes } from './boxed.js';
+import { boxedMathematics, closingMathematics, isFormula, statedMathematics } from './extract_math.js';
+import { unescaped } from './math/words.js';
 import { formatNumber, readLastNumber, readNumber } from './number.js';
 import type { AnswerType } from './questions.js';
 
@@ -19,32 +22,23 @@ export interface Extraction {
 /** What one statement of an answer says: an answer, nothing (look on), or something unclear (stop). */
 type Reading = string | 'none' | 'unclear';
 
-/** The contents of every \boxed{…} or \fbox{…}, braces balanced, in order. */
-function boxedContents(text: string): string[] {
-  const contents: string[] = [];
-  const opening = /\\f?boxed\s*\{/g;
-  for (let match = opening.exec(text); match !== null; match = opening.exec(text)) {
-    let depth = 1;
-    let end = opening.lastIndex;
-    while (end < text.length && depth > 0) {
-      if (text[end] === '{') depth++;
-      else if (text[end] === '}') depth--;
-      end++;
-    }
-    if (depth === 0) contents.push(text.slice(opening.lastIndex, end - 1));
-  }
-  return contents;
-}
+/** So many statements of one kind are looked at, the last ones. */
+const mostStatements = 50;
+
+/** What states an answer is looked at for so many characters. */
+const longestStatement = 2000;
 
 /** What follows `position`: to the end of the sentence, on this line or, where this one is empty, on the next. */
 function statementAt(text: string, position: number): string {
-  const rest = text.slice(position).replace(/^[\s:*=]+/, '');
+  const rest = text.slice(position, position + longestStatement).replace(/^[\s:*=]+/, '');
   const end = /[.!?](?=\s|["')\]*]*$|["')\]*]+\s)|\n/.exec(rest);
   return end === null ? rest : rest.slice(0, end.index);
 }
 
 function statementsAfter(text: string, pattern: RegExp): string[] {
-  return [...text.matchAll(pattern)].map((match) => statementAt(text, match.index + match[0].length));
+  return [...text.matchAll(pattern)]
+    .slice(-mostStatements)
+    .map((match) => statementAt(text, match.index + match[0].length));
 }
 
 /** Options are lettered A to P. */
@@ -52,9 +46,10 @@ const lastLetter = 'P';
 
 const phrase =
   /\banswer\b(?:\s+(?:to|for|of)\b[^.\n:?!]{0,100}?)?\s*,?\s*(?:\bis\b|\bequals\b|\bwould be\b|\bwill be\b|\bmust be\b|=)(?!\s+not\b)/gi;
-const label = /\banswer\b(?:\s*\([^)\n]*\))?[\s*_]*:/gi;
+const label = /\banswer\b(?:\s*\([^)\n]{0,100}\))?[\s*_]*:/gi;
 
 function readStatement(type: AnswerType, statement: string): Reading {
+  if (type === 'latex') return statedMathematics(statement) ?? 'none';
   if (type === 'number') {
     const reading = readNumber(statement);
     return reading.kind === 'value' ? formatNumber(reading.value) : reading.kind === 'none' ? 'none' : 'unclear';
@@ -99,16 +94,30 @@ function lastReading(type: AnswerType, statements: readonly string[]): Reading {
   return 'none';
 }
 
+/** Several boxes that belong together are one answer only where the answer is mathematics. */
+function readBoxes(type: AnswerType, text: string): Reading {
+  if (type === 'latex') return boxedMathematics(text) ?? 'none';
+  const contents = lastBoxes(text).map(({ content }) => content);
+  if (contents.some((content) => content.length > longestStatement)) return 'unclear';
+  const readings = new Set(contents.map((content) => readStatement(type, content)));
+  return readings.size === 0 ? 'none' : readings.size > 1 ? 'unclear' : [...readings][0]!;
+}
+
 /** `#### 18`, but not a Markdown heading such as `#### Step 2: add 5` or `#### 3. Conclusion`. */
-function hashStatements(text: string): string[] {
+function hashStatements(type: AnswerType, text: string): string[] {
   return [...text.matchAll(/^[^\n#]*#{4}[ \t]*([^\n#]+)$/gm)]
+    .slice(-mostStatements)
     .map((match) => match[1]!.trim())
     .filter(
-      (line) => /^[-+$€£(\\.\d]*\d[\d.,/]*\D{0,24}$|^[^\w]*\w{1,5}[^\w]*$/.test(line) && !/^\d+[.)]\s+\w/.test(line),
+      (line) =>
+        (type === 'latex' && isFormula(line)) ||
+        (/^[-+$€£(\\.\d]*\d[\d.,/]*\D{0,24}$|^[^\w]*\w{1,5}[^\w]*$/.test(line) && !/^\d+[.)]\s+\w/.test(line)),
     );
 }
 
-function fallback(type: AnswerType, text: string): Reading {
+function fallback(type: AnswerType, response: string): Reading {
+  if (type === 'latex') return closingMathematics(response) ?? 'none';
+  const text = response.slice(-longestStatement);
   const lines = text
     .replace(/\*\*|__/g, '')
     .split(/\n+|(?<=[.!?])\s+(?=[A-Z(])/)
@@ -147,14 +156,18 @@ export function extractAnswer(
   response: string,
   options: { fallback?: boolean } = {},
 ): Extraction | null {
-  const plain = response.replace(/\*\*|__|`/g, '');
+  const text = unescaped(response)
+    .replace(/<\|\w{1,30}\|>/g, '\n') // marks of a chat template
+    .replace(/[^\S\n]+/g, ' ')
+    .replace(/\n\s*\n/g, '\n\n');
+  const plain = text.replace(/\*\*|__|`/g, '');
   const tiers: [ExtractionTier, () => Reading][] = [
-    ['boxed', () => lastReading(type, boxedContents(response).slice(-1))],
-    ['hashes', () => lastReading(type, hashStatements(plain))],
+    ['boxed', () => readBoxes(type, text)],
+    ['hashes', () => lastReading(type, hashStatements(type, plain))],
     ['phrase', () => lastReading(type, statementsAfter(plain, phrase))],
     ['label', () => lastReading(type, statementsAfter(plain, label))],
   ];
-  if (options.fallback ?? true) tiers.push(['fallback', () => fallback(type, response)]);
+  if (options.fallback ?? true) tiers.push(['fallback', () => fallback(type, text)]);
   for (const [tier, read] of tiers) {
     const reading = read();
     if (reading === 'unclear') return null;

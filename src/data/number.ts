@@ -6,6 +6,9 @@
  * that is missed costs one more sample.
  */
 
+import { rationalAnswer } from './math/rational_answer.js';
+import { readNumberWords } from './number_words.js';
+
 /** An exact number n/d with d > 0, in lowest terms. `percent` says that it was written with a percent sign. */
 export interface NumberValue {
   n: bigint;
@@ -34,24 +37,45 @@ const multipliers: Record<string, bigint> = {
 /** Letters that may stand right behind a number as a unit; any other single letter reads as a variable. */
 const attachedUnit = /^(?:[mgslLhdCFWVAJN]|[a-z]{2,}|k[gmWJ]|m[LW]|GB|MB|KB|TB|AM|PM|USD|EUR|GBP)$/;
 
+const vulgar: Record<string, string> = {
+  '½': '1/2',
+  '⅓': '1/3',
+  '⅔': '2/3',
+  '¼': '1/4',
+  '¾': '3/4',
+  '⅕': '1/5',
+  '⅙': '1/6',
+  '⅛': '1/8',
+  '⅜': '3/8',
+  '⅝': '5/8',
+  '⅞': '7/8',
+};
+
 /** Removes markup, LaTeX dressing and currency signs, and turns \frac into a slash. */
 export function plainText(text: string): string {
-  return text
-    .replace(/<<[^<>]*>>/g, '') // calculator marks of GSM8K
-    .replace(/\*\*|__|`/g, '')
-    .replace(/[\u2212\u2010\u2011]/g, '-')
-    .replace(/\\(?:text|mathrm|mathbf|textbf|boxed|operatorname)\s*\{([^{}]*)\}/g, '$1')
-    .replace(/(\d?)\s*\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}/g, (_, before: string, n: string, d: string) =>
-      before === '' ? `${n}/${d}` : `${before} ${n}/${d}`,
-    )
-    .replace(/\\times|\\cdot|[×·]/g, '*')
-    .replace(/\\div|÷/g, '/')
-    .replace(/\\[,!;: ]|\\left|\\right|\\[()[\]]/g, '')
-    .replace(/\{,\}/g, ',')
-    .replace(/(\d)[\u202f\u00a0\u2009](\d{3})(?!\d)/g, '$1$2')
-    .replace(/\\?[$€£¥₹]/g, '')
-    .replace(/\\%/g, '%')
-    .replace(/\^\s*\\circ|°/g, '');
+  return (
+    text
+      .replace(/<<[^<>]*>>/g, '') // calculator marks of GSM8K
+      .replace(/\*\*|__|`/g, '')
+      .replace(/[\u2212\u2010\u2011]/g, '-')
+      .replace(/\\(?:text|mathrm|mathbf|textbf|boxed|operatorname)\s*\{([^{}]*)\}/g, '$1')
+      .replace(
+        /(\d?)\s*\\[dt]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*([\d.,]+)\s*\}/g,
+        (_, before: string, n: string, d: string) => (before === '' ? `${n}/${d}` : `${before} ${n}/${d}`),
+      )
+      .replace(/\\times|\\cdot|[×·]/g, '*')
+      .replace(/\\div|÷/g, '/')
+      .replace(/\\[,!;: ]|\\left|\\right|\\[()[\]]/g, '')
+      .replace(/\{,\}/g, ',')
+      .replace(/(\d)[\u202f\u00a0\u2009](\d{3})(?!\d)/g, '$1$2')
+      .replace(/\\?[$€£¥₹]/g, '')
+      .replace(/\\%/g, '%')
+      .replace(/\^\s*(?:\\circ|\{\s*\\circ\s*\})|°/g, '')
+      .replace(/\s?[½⅓⅔¼¾⅕⅙⅛⅜⅝⅞]/g, (c) => ` ${vulgar[c.trim()]}`)
+      .replace(/(?<![\d.,])[1-9]\d{0,2}(?: \d{3})+(?![\d,./])/g, (digits) => digits.replaceAll(' ', ''))
+      // Square and cubic units.
+      .replace(/([A-Za-z]{2,}|\d ?[mM])\s?(?:\^\s?\{?[23]\}?|[²³])/g, '$1')
+  );
 }
 
 function gcd(a: bigint, b: bigint): bigint {
@@ -71,7 +95,7 @@ function tokenAt(s: string, start: number, literal: string): NumberToken {
   const refused = (): NumberToken => ({ start, end, value: null });
   const [whole = '', decimals = ''] = digits.split('.');
   if (whole.includes(',') && !/^\d{1,3}(?:,\d{3})+$/.test(whole)) return refused();
-  if (/[\p{L}_√^#]$/u.test(s.slice(0, start)) || /\d\.$/.test(s.slice(0, start))) return refused();
+  if (/[\p{L}_√^#/]$/u.test(s.slice(0, start)) || /\d\.$/.test(s.slice(0, start))) return refused();
   let n = BigInt(whole.replaceAll(',', '') + decimals);
   let d = 10n ** BigInt(decimals.length);
 
@@ -129,9 +153,12 @@ function tokens(s: string): NumberToken[] {
 }
 
 const unitWords = String.raw`(?:\s*[\p{L}'%]+){0,3}?`;
-const operatorFollows = new RegExp(String.raw`^${unitWords}\s*(?:[+*/^÷]|x\s*[\d(]|-\s*[\d(]|=)`, 'u');
+const operatorFollows = new RegExp(
+  String.raw`^${unitWords}\s*(?:[+*^÷]|/(?!\s*(?:[a-z]{2,}|[hsmLgd]\b))|!\S|x\s*[\d(]|-\s*[\d(]|=)`,
+  'u',
+);
 const secondNumberFollows = new RegExp(
-  String.raw`^(?:${unitWords}\s*(?:\bor\b|\band\b|\bto\b|-|–|—|&)\s*-?[\d.]|\s+[\p{L}]+\s+\d|\s*,\s*-?\d)`,
+  String.raw`^(?:${unitWords}\s*(?:\bor\b|\band\b|\bto\b|-|–|—|&)\s*-?[\d.]|\s+[\p{L}]+\s+\d|\s+\d|\s*,\s*-?\d)`,
   'u',
 );
 const hedgedBefore =
@@ -152,11 +179,29 @@ function readFrom(s: string, token: NumberToken): NumberReading {
   return { kind: 'value', value: token.value };
 }
 
+/** LaTeX and signs that are left when all that dresses a number is gone: what they do to it is for mathematics to say. */
+const mathematical = /\\[A-Za-z]|[√π^<>≤≥±|∞]/;
+
+/** The exact value of mathematics; ambiguous where it has none. */
+function readMathematics(text: string): NumberReading {
+  const answer = rationalAnswer(text);
+  return answer === null
+    ? { kind: 'ambiguous' }
+    : { kind: 'value', value: { ...answer.value, percent: answer.percent } };
+}
+
 /** The number that a short statement of an answer gives: the first one, or the result of the expression there. */
 export function readNumber(text: string): NumberReading {
   const s = plainText(text);
+  if (mathematical.test(s)) return readMathematics(text);
   const first = tokens(s)[0];
-  return first === undefined ? { kind: 'none' } : readFrom(s, first);
+  if (first === undefined) {
+    const words = readNumberWords(s);
+    return words === null ? { kind: 'none' } : { kind: 'value', value: { n: words, d: 1n, percent: false } };
+  }
+  // A bullet or a minus sign?
+  if (/^\s*[-+]\s+$/.test(s.slice(0, first.start))) return { kind: 'ambiguous' };
+  return readFrom(s, first);
 }
 
 /** The number that a line of running text ends with: the result behind its last `=`, else its last number. */
@@ -167,6 +212,9 @@ export function readLastNumber(text: string): NumberReading {
   if (last === undefined) return { kind: 'none' };
   const equals = s.lastIndexOf('=');
   const result = equals < 0 ? undefined : all.find((token) => token.start > equals);
+  if (mathematical.test(result === undefined ? s : s.slice(equals))) {
+    return readMathematics(equals < 0 ? text : text.slice(text.lastIndexOf('=') + 1));
+  }
   return readFrom(s, result ?? last);
 }
 

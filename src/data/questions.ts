@@ -8,13 +8,13 @@ import { UserError } from '../errors.js';
 import { canonicalAnswer } from './answers.js';
 import { readJsonl } from './jsonl.js';
 
-export const answerTypes = ['number', 'letter', 'boolean'] as const;
+export const answerTypes = ['number', 'letter', 'boolean', 'latex'] as const;
 export type AnswerType = (typeof answerTypes)[number];
 
 export interface Question {
   id: string;
   question: string;
-  /** The canonical answer, see answers.ts: `18`, `7/2`, `C`, `true`. */
+  /** The canonical answer, see answers.ts: `18`, `7/2`, `C`, `true`, `\\frac{\\pi}{2}`. */
   answer: string;
   answerType: AnswerType;
   /** The dataset it is from, where there are several to tell apart. */

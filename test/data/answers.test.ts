@@ -18,6 +18,26 @@ it.each([
   ['1500', '1.5e3'],
   ['45', '45°'],
   ['12', '12\\text{ cm}'],
+  ['12', '12 \\text{ cm}^2'],
+  ['12', '12 m²'],
+  ['60', '60^{\\circ}'],
+  ['60', '60 km/h'],
+  ['2.5', '2½'],
+  ['0.5', '½'],
+  ['1000', '1 000'],
+  ['4', '\\sqrt{16}'],
+  ['1024', '2^{10}'],
+  ['1/3', '0.\\overline{3}'],
+  ['1/3', 'x = \\frac{1}{3}'],
+  ['602000', '6.02 \\times 10^{5}'],
+  ['0.00602', '6.02 × 10^-3'],
+  ['20', 'twenty'],
+  ['21', 'Twenty-one apples'],
+  ['205', 'two hundred and five'],
+  ['1000000', 'a million'],
+  ['3000012', 'three million and twelve'],
+  ['3400', 'three thousand four hundred'],
+  ['24', 'two dozen eggs'],
 ])('number %s = %s', (expected, given) => {
   expect(answersEqual('number', expected, given)).toBe(true);
 });
@@ -41,6 +61,24 @@ it.each([
   ['2', '2²'],
   ['', ''],
   ['5', 'x5'],
+  ['2', '\\sqrt{2}'],
+  ['2', '2\\sqrt{3}'],
+  ['3', '3\\pi'],
+  ['3', '\\pm 3'],
+  ['2', '\\frac{x}{2}'],
+  ['2', 'x/2'],
+  ['0', '0.\\overline{3}'],
+  ['1', '1 < 2'],
+  ['5', 'x < 5'],
+  ['5', '- 5'],
+  ['12', '12 34'],
+  ['2', '2^3'],
+  ['3', '3!+1'],
+  ['1', 'one of them'],
+  ['2', 'two or three'],
+  ['3', 'three-fourths'],
+  ['1', 'one hundred one thousand million'],
+  ['4', 'four more than that'],
 ])('number %s ≠ %s', (expected, given) => {
   expect(answersEqual('number', expected, given)).toBe(false);
 });
@@ -60,5 +98,6 @@ it('has one spelling per answer', () => {
   expect(canonicalAnswer('number', '-2/6')).toBe('-1/3');
   expect(canonicalAnswer('letter', 'c)')).toBe('C');
   expect(canonicalAnswer('boolean', 'No')).toBe('false');
-  expect(canonicalAnswer('number', 'seven')).toBeNull();
+  expect(canonicalAnswer('number', 'seven')).toBe('7');
+  expect(canonicalAnswer('number', 'many')).toBeNull();
 });
