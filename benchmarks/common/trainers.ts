@@ -35,7 +35,10 @@ export interface TrainingSetup {
 }
 
 /** This trainer with 32-bit AdamW. It changes the model, which it does not own. */
-export async function ourTrainer({ model, masters }: LoadedModel, setup: TrainingSetup): Promise<TrainingContender> {
+export async function ourTrainer(
+  { model, masters }: Pick<LoadedModel, 'model' | 'masters'>,
+  setup: TrainingSetup,
+): Promise<TrainingContender> {
   const { method, rank, dropout, learningRate, activationCheckpointing } = setup;
   const config = parseTrainConfig({
     model: 'given',

@@ -151,8 +151,12 @@ PREPARE = {
 }
 
 
-def prepare(op, dtype, shape, threads, copies):
+def prepare(op, dtype, shape, threads, copies, device="cpu"):
     torch.set_num_threads(threads)
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError("torch sees no GPU")
+    torch.set_default_device(device)
+    state["wait"] = torch.cuda.synchronize if device != "cpu" else lambda: None
     if op not in PREPARE:
         raise ValueError("torch has no counterpart")
     state["calls"] = [PREPARE[op](DTYPES[dtype], **shape) for _ in range(copies)]
@@ -162,9 +166,11 @@ def prepare(op, dtype, shape, threads, copies):
 def run(calls):
     """Seconds of a call, over so many."""
     works, at = state["calls"], state["next"]
+    state["wait"]()
     start = time.perf_counter()
     for call in range(calls):
         works[(at + call) % len(works)]()
+    state["wait"]()
     seconds = time.perf_counter() - start
     state["next"] = at + calls
     return seconds / calls

@@ -43,10 +43,12 @@ struct cudaDeviceProp {
 
 namespace cd::emulation {
 
+constexpr size_t kMemory = size_t{1} << 30;  // as much as a test may take
+
 struct Gpu {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
-  size_t used = 0, total = size_t{1} << 40;
+  size_t used = 0, total = kMemory;
   int64_t lostAt = INT64_MAX;
   std::atomic<int64_t> events{0};
 
@@ -57,7 +59,7 @@ struct Gpu {
   void readEnvironment() {
     const char* memory = std::getenv("COMPRESS_DISTILL_EMULATION_MEMORY");
     const char* lost = std::getenv("COMPRESS_DISTILL_EMULATION_LOST_AT");
-    total = memory ? std::strtoull(memory, nullptr, 10) : size_t{1} << 40;
+    total = memory ? std::strtoull(memory, nullptr, 10) : kMemory;
     lostAt = lost ? std::strtoll(lost, nullptr, 10) : INT64_MAX;
     events = 0;
   }

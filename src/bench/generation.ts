@@ -1,7 +1,6 @@
 /** Whole generation: this engine and its peers on one workload, greedy, and the least time it can take. */
 import { basename, dirname } from 'node:path';
-import { Engine, type EngineOptions } from '../engine/engine.js';
-import type { LoadedModel } from '../nn/load.js';
+import { Engine, type EngineModel, type EngineOptions } from '../engine/engine.js';
 import type { CausalLM } from '../nn/model.js';
 import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
@@ -26,7 +25,7 @@ export interface Generator {
 }
 
 /** This engine. The prefix cache is off, since the same prompts come again. It borrows the model. */
-export function engineGenerator(loaded: LoadedModel, options: EngineOptions = {}): Generator {
+export function engineGenerator(loaded: EngineModel, options: EngineOptions = {}): Generator {
   const engine = Engine.create(loaded, { ...options, enablePrefixCaching: false });
   const { dtype, device } = loaded.model;
   return {

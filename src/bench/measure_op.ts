@@ -84,7 +84,7 @@ export async function measureOp(device: Device, bench: OpBench, options: OpMeasu
     const estimate = await runner.run(1);
     const calls = Math.min(10_000, Math.max(1, Math.ceil(options.sampleSeconds / Math.max(estimate, 1e-7))));
     for (const peer of options.peers)
-      peers.push(await openPeer(peer, bench, { ...options, threads, copies: runner.copies }));
+      peers.push(await openPeer(peer, bench, { ...options, threads, copies: runner.copies, device: device.name }));
     const ours: number[] = [];
     for (let sample = 0; sample < samples; sample++) {
       if (peers.length > 0) await sleep(settleMilliseconds);
@@ -137,7 +137,7 @@ interface Contender {
 async function openPeer(
   { name, command, computes }: OpPeer,
   bench: OpBench,
-  { dtype, shape, threads, copies }: OpMeasurementOptions & { threads: number; copies: number },
+  { dtype, shape, threads, copies, device }: OpMeasurementOptions & { threads: number; copies: number; device: string },
 ): Promise<Contender> {
   const does = computes(bench);
   const absent = { name, computes: '', process: null, seconds: [] };
@@ -145,7 +145,8 @@ async function openPeer(
   let process: Peer | null = null;
   try {
     process = await Peer.start(command);
-    await process.ask({ task: 'prepare', op: bench.op, dtype, shape, threads, copies });
+    const hardware = device.startsWith('cuda:') ? { device } : {}; // the CPU otherwise
+    await process.ask({ task: 'prepare', op: bench.op, dtype, shape, threads, copies, ...hardware });
     await process.ask({ task: 'run', calls: copies });
     return { name: process.name, computes: does, process, unavailable: '', seconds: [] };
   } catch (error) {

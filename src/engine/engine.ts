@@ -1,6 +1,7 @@
 import { freemem } from 'node:os';
 import { didYouMean } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
+import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Detokenizer } from '../text/detokenizer.js';
 import { TokenizerThread } from '../text/tokenizer_thread.js';
@@ -70,7 +71,7 @@ export class Engine extends EngineLoop {
       throw new ArgumentError('maxNumBatchedTokens', `at least 'maxNumSeqs' (${maxNumSeqs})`, maxNumBatchedTokens);
     }
     const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk };
-    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, availableMemory(), options);
+    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, availableMemory(model.device), options);
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
@@ -107,8 +108,10 @@ function positive(values: Record<string, number>): void {
   }
 }
 
-/** Bytes that the process may still take, containers' limits included where Node knows them. */
-function availableMemory(): number {
+/** Bytes that the device may still give: a GPU's, or those that the process may take, containers' limits included. */
+function availableMemory(device: Device): number {
+  const { accelerator, reservedBytes, liveBytes } = device.statistics();
+  if (accelerator) return accelerator.freeBytes + reservedBytes - liveBytes;
   const { availableMemory } = process as { availableMemory?: () => number };
   return availableMemory?.() ?? freemem();
 }

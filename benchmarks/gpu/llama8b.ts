@@ -1,0 +1,103 @@
+/**
+ * Llama-3.1-8B's shape with random weights, end to end, on a GPU. Prints one JSON object.
+ *
+ *   node dist/benchmarks/gpu/llama8b.js generate|lora [device]
+ *
+ * generate: requests of 1,000 tokens in and 1,000 out. lora: rank 64 on all linear layers, packs of 16,384 tokens in documents of
+ * 2,048, layers recomputed. On `cuda-emulated` the same with a tiny model, to see that it runs.
+ */
+import { floorOf } from '../../src/bench/floor.js';
+import { engineGenerator, generationWork } from '../../src/bench/generation.js';
+import { bestRates, measureRates } from '../../src/bench/rates.js';
+import { uniformWorkload } from '../../src/bench/workload.js';
+import { Device } from '../../src/tensor/device.js';
+import { ourTrainer } from '../common/trainers.js';
+import { llama8b, randomModel, tinyLlama } from './random_model.js';
+
+const [what, name = 'cuda:0'] = process.argv.slice(2);
+if (what !== 'generate' && what !== 'lora') throw new Error(`Expected 'generate' or 'lora' but received '${what}'`);
+const emulated = name === 'cuda-emulated';
+const config = emulated ? tinyLlama : llama8b;
+const device = Device.open(name);
+const progress = (text: string): void => console.error(text);
+
+progress('measuring rates');
+const before = await measureRates(device);
+progress('making weights');
+const model = randomModel(device, config, 'bf16');
+await device.synchronize();
+const result = await (what === 'generate' ? generate() : lora());
+const rates = bestRates(before, await measureRates(device));
+const floor = floorOf(result.work, 'bf16', rates);
+const { peakBytes, accelerator } = device.statistics();
+console.log(
+  JSON.stringify({
+    benchmark: `Llama-3.1-8B shape, ${what}`,
+    ...result,
+    floor,
+    fractionOfFloor: floor.seconds / result.seconds,
+    rates,
+    peakBytes,
+    hardware: accelerator?.description ?? name,
+  }),
+);
+model.dispose();
+await device.close();
+
+async function generate() {
+  const [requests, input, output] = emulated ? [2, 5, 3] : [128, 1000, 1000];
+  const kvCacheBytes = emulated ? 4 << 20 : requests * (input + output + 16) * 131072; // bytes of a token in 8B's 32 layers
+  const loaded = { model, tokenizer: null, chatTemplate: null };
+  const engine = engineGenerator(loaded, { maxNumSeqs: requests, kvCacheBytes, maxModelLen: input + output });
+  const { vocabSize } = model.config;
+  progress('warming up');
+  await engine.run(uniformWorkload(requests, emulated ? 2 : 16, 2, vocabSize));
+  const workload = uniformWorkload(requests, input, output, vocabSize);
+  progress(`generating ${requests} times ${output} tokens`);
+  const { seconds, details } = await engine.run(workload);
+  await engine.stop();
+  return {
+    conditions: { requests, input, output, kvCacheBytes },
+    seconds,
+    tokensPerSecond: (requests * output) / seconds,
+    work: generationWork(model, workload),
+    details,
+  };
+}
+
+async function lora() {
+  const [count, length, steps] = emulated ? [2, 9, 1] : [8, 2048, 3];
+  const documents = uniformWorkload(count, length, 0, model.config.vocabSize).prompts;
+  const tokens = count * length;
+  const trainer = await ourTrainer(
+    { model, masters: null },
+    {
+      method: 'lora',
+      documents,
+      rank: emulated ? 4 : 64,
+      dropout: 0,
+      learningRate: 2e-4,
+      activationCheckpointing: 'layer',
+    },
+  );
+  progress('warming up');
+  await trainer.step();
+  let fastest = Infinity;
+  for (let step = 0; step < steps; step += 1) {
+    const { seconds, loss } = await trainer.step();
+    progress(`step ${step + 1}: ${seconds.toFixed(2)} s, loss ${loss.toFixed(4)}`);
+    fastest = Math.min(fastest, seconds);
+  }
+  await trainer.stop();
+  // 2 operations a weight and token forward and 2 backward through what is frozen; attention twice forward's and a half.
+  let weights = model.outputWeight.size;
+  for (const { weight } of model.linears.values()) weights += weight.size;
+  const { headDim, numHeads, numLayers } = model.config;
+  const attention = 3.5 * 4 * headDim * numHeads * numLayers * count * ((length * (length + 1)) / 2);
+  return {
+    conditions: { tokens, documents: count, rank: emulated ? 4 : 64, activationCheckpointing: 'layer' },
+    seconds: fastest,
+    tokensPerSecond: tokens / fastest,
+    work: { flops: 4 * weights * tokens + attention, bytes: 0 },
+  };
+}
