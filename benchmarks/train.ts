@@ -56,7 +56,11 @@ async function compare(device: Device, method: 'full' | 'lora') {
   const ours: TrainingContender[] = [];
   try {
     for (const dtype of ['bf16', 'f32'] as const) {
-      const loaded = await loadModel(options.model, { device, dtype, masters: method === 'full' });
+      const loaded = await loadModel(options.model, {
+        device,
+        dtype,
+        masters: (names) => (method === 'full' ? names : []),
+      });
       models.push(loaded.model);
       ours.push(await ourTrainer(loaded, setup));
     }

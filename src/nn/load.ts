@@ -14,17 +14,17 @@ export interface LoadedModel {
   tokenizer: Tokenizer | null;
   chatTemplate: ChatTemplate | null;
   files: ModelFiles;
-  /** With {@link LoadOptions.masters}: every weight as the file has it, f32, by name; the caller's to dispose. */
-  masters: ReadonlyMap<string, Tensor> | null;
+  /** Those of {@link LoadOptions.masters} as the file has them, f32, by name; the caller's to dispose. */
+  masters: ReadonlyMap<string, Tensor>;
 }
 
 export interface LoadOptions {
   device: Device;
   /** Of weights and activations; default f32 on the CPU. */
   dtype?: 'f32' | 'bf16';
-  /** Keep the f32 values that bf16 weights are rounded from, for an optimizer to start from. Default: false. */
-  masters?: boolean;
-  /** What to change about its tokenizer and chat template. */
+  /** Of all weights' names, those whose f32 values to keep where bf16 weights are rounded from them, for an optimizer. Default: none. */
+  masters?: (names: readonly string[]) => readonly string[];
+  /** What to change about its tokenizer and chat template. Tokens beyond the vocabulary get the mean embedding. */
   text?: TextOptions;
 }
 
@@ -37,24 +37,12 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
   try {
     const { shapes, build } = modelFamily(files.config).prepare(files.config);
     const dtype = options.dtype ?? 'f32';
-    const masters =
-      options.masters && dtype === 'bf16' ? await loadWeights(files, shapes, options.device, 'f32') : null;
-    const weights = masters ? roundAll(masters) : await loadWeights(files, shapes, options.device, dtype);
+    const kept = dtype === 'bf16' ? (options.masters?.([...shapes.keys()]) ?? []) : [];
+    const { weights, masters } = await loadWeights(files, shapes, options.device, dtype, new Set(kept));
     return { model: build(weights), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
   } finally {
     files.weights.close();
   }
-}
-
-/** bf16 copies of f32 tensors. */
-function roundAll(masters: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
-  const weights = new Map<string, Tensor>();
-  for (const [name, master] of masters) {
-    const weight = master.like('bf16');
-    launch('copy', [master, weight]);
-    weights.set(name, weight);
-  }
-  return weights;
 }
 
 async function loadWeights(
@@ -62,7 +50,8 @@ async function loadWeights(
   shapes: Map<string, number[]>,
   device: Device,
   dtype: 'f32' | 'bf16',
-): Promise<Map<string, Tensor>> {
+  kept: ReadonlySet<string>,
+): Promise<{ weights: Map<string, Tensor>; masters: Map<string, Tensor> }> {
   const entries = files.weights.entries();
   for (const [name, shape] of shapes) {
     const entry = entries.get(name);
@@ -70,7 +59,7 @@ async function loadWeights(
       throw new UserError(
         `${files.path}: weight '${name}' is missing; the download may be incomplete, fetch the model again`,
       );
-    if (entry.shape.join() !== shape.join())
+    if (entry.shape.join() !== shape.join() && !grows(files, name, entry.shape, shape))
       throw new UserError(
         `${files.path}: Expected weight '${name}' to have shape [${shape.join(', ')}] by the config but the file has [${entry.shape.join(', ')}]`,
       );
@@ -81,22 +70,49 @@ async function loadWeights(
       `${files.path}: weights that the architecture does not have: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ` and ${unused.length - 3} more` : ''}; is 'model_type' in its config right?`,
     );
   const weights = new Map<string, Tensor>();
+  const masters = new Map<string, Tensor>();
   try {
     for (const [name, shape] of shapes) {
-      const tensor = Tensor.empty(device, shape, dtype);
-      weights.set(name, tensor);
-      files.weights.load(name, tensor);
+      const weight = Tensor.empty(device, shape, dtype);
+      weights.set(name, weight);
+      const master = kept.has(name) ? Tensor.empty(device, shape, 'f32') : null;
+      if (master) masters.set(name, master);
+      loadRows(files, name, entries.get(name)!.shape[0]!, master ?? weight);
+      if (master) launch('copy', [master, weight]);
     }
     // Conversion runs on the stream; a failure (a file that shrank, say) shows when the poisoned tensor is read.
     for (const tensor of weights.values()) {
       using first = tensor.narrow(0, 0, 1);
       await first.readBytes();
     }
-    return weights;
+    return { weights, masters };
   } catch (error) {
-    for (const tensor of weights.values()) tensor.dispose();
+    for (const tensor of [...weights.values(), ...masters.values()]) tensor.dispose();
     throw error;
   }
+}
+
+/** Whether a table of the file lacks only the rows of added tokens. */
+function grows(
+  { textOptions }: ModelFiles,
+  name: string,
+  stored: readonly number[],
+  wanted: readonly number[],
+): boolean {
+  const isVocabulary = /(^|\.)(embed_tokens|lm_head)\.weight$/.test(name);
+  const sameWidth = stored.length === 2 && stored[1] === wanted[1] && stored[0]! < wanted[0]!;
+  return textOptions.addedTokens !== undefined && isVocabulary && sameWidth;
+}
+
+/** Loads a weight of which the file has the first `rows`; the others become their mean. */
+function loadRows(files: ModelFiles, name: string, rows: number, into: Tensor): void {
+  const added = into.shape[0]! - rows;
+  using stored = into.narrow(0, 0, rows);
+  files.weights.load(name, stored);
+  if (added === 0) return;
+  using others = into.narrow(0, rows, added);
+  using ones = Tensor.full(into.device, [added, rows], 1, into.dtype);
+  launch('matmul', [ones, stored, others], [0, 0, 0, 1 / rows]);
 }
 
 // Tables that old checkpoints store and everybody computes, and a head that repeats tied embeddings.

@@ -31,6 +31,11 @@ const loraSchema = z.strictObject({
     .array(z.string().min(1))
     .min(1)
     .default([...paperTargetModules]),
+  /**
+   * Modules to train whole and save with the adapter, by name as in `targetModules`: `embed_tokens`, `lm_head`, norms. Tied embeddings and
+   * head are one. Default: none; embeddings and head with `addedTokens`.
+   */
+  modulesToSave: z.array(z.string().min(1)).optional(),
   /** Rank-stabilised LoRA: scale by α / √r instead. Default: false. */
   rsLora: z.boolean().default(false),
 });
@@ -148,9 +153,19 @@ export const trainSchema = z
     resume: z.boolean().default(true),
   })
   .transform((settings, context) => {
-    const lora = { ...settings.lora, alpha: settings.lora.alpha ?? settings.lora.rank };
+    const saved = settings.addedTokens.length > 0 ? ['embed_tokens', 'lm_head'] : [];
+    const { rank, alpha = rank, modulesToSave = saved } = settings.lora;
+    const lora = { ...settings.lora, alpha, modulesToSave };
     const dtype = settings.dtype ?? (settings.device.startsWith('cuda') ? ('bf16' as const) : ('f32' as const));
     const learningRate = settings.learningRate ?? (settings.method === 'lora' ? 2e-4 : 2e-5);
+    if (settings.method === 'lora' && saved.some((module) => !modulesToSave.includes(module))) {
+      context.addIssue({
+        code: 'custom',
+        path: ['lora', 'modulesToSave'],
+        input: modulesToSave,
+        message: "embed_tokens and lm_head at least, with 'addedTokens', whose embeddings are new,",
+      });
+    }
     if (settings.adapter !== undefined && settings.method === 'full') {
       context.addIssue({
         code: 'custom',

@@ -4,6 +4,7 @@ import { modelFamily } from '../../models/registry.js';
 import { UserError } from '../errors.js';
 import type { TrainConfig } from './config.js';
 import { momentBytes } from './optimizer.js';
+import { savedWeights } from './saved_modules.js';
 
 /** Bytes of all ranks together. */
 export interface MemoryPlan {
@@ -42,10 +43,13 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
     method === 'full'
       ? [...shapes].map(([name, shape]) => [name, product(shape)])
       : adapted.flatMap(([name, shape]) => shape.map((length) => [name, lora.rank * length] as const));
+  const whole = method === 'full' ? [...shapes.keys()] : savedWeights([...shapes.keys()], lora.modulesToSave);
+  const wholeSize = whole.reduce((sum, name) => sum + product(shapes.get(name)!), 0);
+  if (method === 'lora') for (const name of whole) trained.push([name, product(shapes.get(name)!)]);
   const trainable = trained.reduce((sum, [, count]) => sum + count, 0);
   const bits = optimizer === 'adamw_8bit' ? 8 : 32;
   const moments = trained.reduce((sum, [name, count]) => sum + momentBytes(name, count, bits), 0);
-  const masters = method === 'full' && size === 2 && !settings.stochasticRounding ? 4 * trainable : 0;
+  const masters = size === 2 && !settings.stochasticRounding ? 4 * wholeSize : 0;
 
   // Elements per token. A layer keeps what its backward pass reads: its input, the inputs of its matrices, and what
   // attention and the gated product take. The layer at work adds, on its way forth, what it makes beside that (an adapted
@@ -74,7 +78,8 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   const back = 3 * hidden + (dropped > 0 ? 5 : 3) * widest + again;
   const elements = layers * hidden + byCheckpointing[activationCheckpointing] + Math.max(forth, back);
   // The head's gradient is made beside the loss and added to the others in the backward pass.
-  const head = method === 'full' ? 4 * product(embedding) : 0;
+  const trainsHead = whole.includes(shapes.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight');
+  const head = trainsHead ? 4 * product(embedding) : 0;
   const plan = {
     weights: dataParallel * (size * weights + 4 * adapters),
     gradients: dataParallel * 4 * trainable,

@@ -5,7 +5,7 @@ import { UserError } from '../errors.js';
 import { loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
 import { launch } from '../tensor/launch.js';
-import { loadAdapter } from './adapter_files.js';
+import { adapterTokens, loadAdapter } from './adapter_files.js';
 import { exportModel } from './export.js';
 import { removeAdapters } from './lora_modules.js';
 
@@ -33,7 +33,8 @@ export async function mergeAdapter(options: MergeOptions): Promise<number> {
   }
   const device = Device.open('cpu', options.threads === undefined ? {} : { threads: options.threads });
   try {
-    const { model, files } = await loadModel(options.model, { device, dtype: 'f32' });
+    const addedTokens = await adapterTokens(options.adapter);
+    const { model, files } = await loadModel(options.model, { device, dtype: 'f32', text: { addedTokens } });
     await loadAdapter(options.adapter, model);
     let merged = 0;
     for (const { adapter, weight } of model.linears.values()) {

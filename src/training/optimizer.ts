@@ -49,10 +49,10 @@ export class AdamW {
    *   the master starts from the rounded weight; then an update of less than half a bf16 step does not show until several
    *   add up to one.
    */
-  constructor(parameters: Parameters, options: AdamWOptions, masters: Parameters | null = null) {
+  constructor(parameters: Parameters, options: AdamWOptions, masters: Parameters = new Map()) {
     this.#options = options;
     for (const [name, weight] of parameters)
-      this.#slots.set(name, createSlot(name, weight, options, masters?.get(name) ?? null));
+      this.#slots.set(name, createSlot(name, weight, options, masters.get(name) ?? null));
   }
 
   /**

@@ -3,6 +3,7 @@
 import { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
+import type { CausalLM } from '../nn/model.js';
 import { Device } from '../tensor/device.js';
 import { loadAdapter } from './adapter_files.js';
 import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
@@ -12,6 +13,7 @@ import type { SkippedStep, StepMetrics, ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import { AdamW, type Parameters } from './optimizer.js';
 import { TrainingPlan } from './plan.js';
+import { savedTensors, savedWeights } from './saved_modules.js';
 import { createSchedule } from './schedule.js';
 import { type Selection, StoredDocuments } from './stored_documents.js';
 import { TokenisedFile } from './tokenised_file.js';
@@ -51,6 +53,16 @@ export interface RankDuties {
   finished(loaded: LoadedModel): Promise<void>;
 }
 
+/** The weights of the model, among these names, that are trained as they are. */
+function trainedWeights({ method, lora }: TrainConfig, names: readonly string[]): readonly string[] {
+  return method === 'full' ? names : savedWeights(names, lora.modulesToSave);
+}
+
+function trainedParameters({ method, lora }: TrainConfig, model: CausalLM): Parameters {
+  if (method === 'full') return model.weights;
+  return new Map([...adapterTensors(model), ...savedTensors(model, lora.modulesToSave)]);
+}
+
 /**
  * Trains to the end, or until some rank asks to stop.
  * @returns whether the run was finished
@@ -70,13 +82,13 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       device,
       dtype: config.dtype,
       text: config,
-      masters: config.method === 'full' && !config.stochasticRounding,
+      masters: (names) => (config.stochasticRounding ? [] : trainedWeights(config, names)),
     });
-    const { model } = loaded;
+    const { model, masters } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
     if (config.adapter !== undefined) {
       const chosen = adapterTensors(model).size;
-      await loadAdapter(config.adapter, model, { seed: config.seed, dropout: config.lora.dropout });
+      await loadAdapter(config.adapter, model, { seed: config.seed, dropout: config.lora.dropout, masters });
       const found = adapterTensors(model).size;
       if (found !== chosen) {
         throw new UserError(
@@ -84,17 +96,13 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
         );
       }
     }
-    const parameters: Parameters = config.method === 'lora' ? adapterTensors(model) : model.weights;
+    const parameters = trainedParameters(config, model);
     let trainable = 0;
     for (const parameter of parameters.values()) {
       parameter.requiresGrad = true;
       trainable += parameter.size;
     }
-    const optimizer = new AdamW(
-      parameters,
-      { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 },
-      loaded.masters,
-    );
+    const optimizer = new AdamW(parameters, { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 }, masters);
     if (checkpoint) {
       await restoreCheckpoint(checkpoint, optimizer.state());
       optimizer.restored();

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
-import { readAdapterSettings } from './adapter_files.js';
+import { adapterTokens, readAdapterSettings } from './adapter_files.js';
 import { type Checkpoint, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
@@ -162,7 +162,8 @@ async function startingAdapter(config: TrainConfig): Promise<{ config: TrainConf
     );
   }
   const { settings, fingerprint } = await readAdapterSettings(config.adapter);
-  return { config: { ...config, lora: { ...config.lora, ...settings } }, adapter: fingerprint };
+  const addedTokens = config.addedTokens.length > 0 ? config.addedTokens : await adapterTokens(config.adapter);
+  return { config: { ...config, addedTokens, lora: { ...config.lora, ...settings } }, adapter: fingerprint };
 }
 
 function loadConversations(

@@ -19,7 +19,7 @@ export interface ModelFiles extends ModelText {
   /** For tables and file names: the last part of the path, or the name it was fetched by. */
   name: string;
   format: 'safetensors' | 'gguf';
-  /** As config.json has it, for GGUF files too. */
+  /** As config.json has it, for GGUF files too; `vocab_size` grown where added tokens need it. */
   config: Record<string, unknown>;
   /** Open until `weights.close()`. */
   weights: WeightSource;
@@ -97,7 +97,7 @@ async function openFolder(folder: string, options: TextOptions): Promise<ModelFi
       path: folder,
       name: basename(folder),
       format: 'safetensors',
-      config,
+      config: grownConfig(config, text),
       weights,
       ...text,
       generationConfig,
@@ -205,7 +205,7 @@ async function openGguf(path: string, name: string, options: TextOptions): Promi
       path,
       name,
       format: 'gguf',
-      config,
+      config: grownConfig(config, text),
       weights,
       ...text,
       generationConfig: {},
@@ -216,6 +216,12 @@ async function openGguf(path: string, name: string, options: TextOptions): Promi
     weights.close();
     throw error;
   }
+}
+
+/** A vocabulary is often padded; only tokens beyond it make it grow. */
+function grownConfig(config: Record<string, unknown>, { tokenizer, textOptions }: ModelText): Record<string, unknown> {
+  if (textOptions.addedTokens === undefined || tokenizer === null) return config;
+  return { ...config, vocab_size: Math.max(Number(config.vocab_size), tokenizer.vocabSize) };
 }
 
 /** A template is a text, or a list of named ones of which `default` is meant. */

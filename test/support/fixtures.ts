@@ -17,7 +17,7 @@ export function modelFolder(name: GoldenModel): string {
 }
 
 /** The folder of the peft adapter of a tiny model. */
-export function adapterFolder(name: 'tied' | 'linear'): string {
+export function adapterFolder(name: 'tied' | 'linear' | 'tied-saved' | 'linear-saved'): string {
   return join(FIXTURES, 'adapters', name);
 }
 

@@ -76,6 +76,41 @@ describe('adapters', () => {
     for (const [key, value] of Object.entries(config!)) expect(value, key).toEqual(expected![key]);
   });
 
+  it.each([
+    ['tied', ['embed_tokens'], ['embed_tokens', 'lm_head']],
+    ['linear', ['embed_tokens', 'lm_head', 'model.norm'], ['embed_tokens', 'lm_head', 'model.norm']],
+  ] as const)('writes modules that were trained whole as peft does, %s', async (name, modulesToSave, written) => {
+    await open(name);
+    await loadAdapter(goldenAdapter(`${name}-saved`), model);
+    await saveAdapter(folder, model, { ...options, targetModules: ['q_proj', 'v_proj'], modulesToSave }, name);
+    const [ours, theirs] = [folder, goldenAdapter(`${name}-saved`)].map((path) =>
+      readSafetensors(join(path, 'adapter_model.safetensors')),
+    );
+    expect([...ours!.keys()].sort()).toEqual([...theirs!.keys()].sort());
+    for (const [key, { data }] of theirs!) expect([...ours!.get(key)!.data]).toEqual([...data]);
+    const config = JSON.parse(await readFile(join(folder, 'adapter_config.json'), 'utf8'));
+    expect([...config.modules_to_save].sort()).toEqual(written);
+    expect(config.ensure_weight_tying).toBe(name === 'tied');
+  });
+
+  it('refuses modules that are not there, adapted too, or missing in the file', async () => {
+    attachLora(model, options);
+    const save = (modulesToSave: string[]) => saveAdapter(folder, model, { ...options, modulesToSave }, 'tied');
+    await expect(save(['embed_token'])).rejects.toThrow(
+      /^Expected 'lora.modulesToSave' to name modules of the model but received 'embed_token' \(did you mean 'embed_tokens'\?\)/,
+    );
+    await expect(save(['q_proj'])).rejects.toThrow(
+      /^Expected 'lora.modulesToSave' to name modules without an adapter but 'model.layers.0.self_attn.q_proj' is/,
+    );
+    await cp(goldenAdapter('tied-saved'), folder, { recursive: true });
+    const path = join(folder, 'adapter_config.json');
+    const config = JSON.parse(await readFile(path, 'utf8')) as object;
+    await writeFile(path, JSON.stringify({ ...config, modules_to_save: ['embed_tokens', 'model.norm'] }));
+    await expect(loadAdapter(folder, model)).rejects.toThrow(/Expected the weights of 'model.norm.weight'/);
+    await writeFile(path, JSON.stringify({ ...config, modules_to_save: null }));
+    await expect(loadAdapter(folder, model)).rejects.toThrow(/'base_model.model.lm_head.weight' matches no module/);
+  });
+
   it('starts as the base model, with A spread as Kaiming-uniform and B zero', async () => {
     const tokens = [1, 5, 9, 3];
     const before = await logitsOf(tokens);
@@ -154,7 +189,9 @@ describe('adapters', () => {
       using tensor = Tensor.zeros(device, [4, 8]);
       const key = 'base_model.model.model.layers.0.mlp.router.lora_A.weight';
       await writeSafetensors(join(folder, 'adapter_model.safetensors'), [tensorToWrite(key, tensor)]);
-      await expect(loadAdapter(folder, model)).rejects.toThrow(`'${key}' matches no linear layer of the model`);
+      await expect(loadAdapter(folder, model)).rejects.toThrow(
+        `'${key}' matches no module of the model that is adapted or saved whole`,
+      );
     });
 
     it('refuses a folder without an adapter', async () => {

@@ -19,6 +19,7 @@ import { createDocument, documentsInMemory, type TrainingDocument } from '../../
 import { adapterTensors } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW, disposeGradients, type Parameters } from '../../src/training/optimizer.js';
+import { savedTensors } from '../../src/training/saved_modules.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { train } from '../../src/training/train.js';
 import { Trainer } from '../../src/training/trainer.js';
@@ -106,7 +107,13 @@ const cases = [
   { model: 'linear', method: 'training' },
   { model: 'tied', method: 'lora' },
   { model: 'linear', method: 'lora' },
+  // LoRA beside modules that are trained whole: embeddings (tied to the head, or not), head, a norm.
+  { model: 'tied', method: 'saved' },
+  { model: 'linear', method: 'saved' },
 ] as const;
+
+/** As peft's file has them. */
+const modulesToSave = { tied: ['embed_tokens'], linear: ['embed_tokens', 'lm_head', 'model.norm'] };
 
 describe.each(cases)('$model, $method', ({ model: name, method }) => {
   const golden = goldenJson<Golden>(`${name}.${method}.json`);
@@ -114,14 +121,15 @@ describe.each(cases)('$model, $method', ({ model: name, method }) => {
   const documents = golden.documents.map(({ tokens, labels }, index) => createDocument(`${index}`, tokens, labels));
   const trained = documents.reduce((sum, document) => sum + document.trained, 0);
   const goldenArray = (group: string, parameter: string) =>
-    arrays.get(`${group}/${method === 'lora' ? 'base_model.model.' : ''}${parameter}`)!.data;
+    arrays.get(`${group}/${method === 'training' ? '' : 'base_model.model.'}${parameter}`)!.data;
 
   let model: CausalLM;
   let parameters: Parameters;
   const load = async (): Promise<void> => {
     ({ model } = await loadModel(modelFolder(name), { device }));
-    if (method === 'lora') await loadAdapter(adapterFolder(name), model);
-    parameters = method === 'lora' ? adapterTensors(model) : model.weights;
+    if (method !== 'training') await loadAdapter(adapterFolder(method === 'saved' ? `${name}-saved` : name), model);
+    const saved = method === 'saved' ? savedTensors(model, modulesToSave[name]) : new Map();
+    parameters = method === 'training' ? model.weights : new Map([...adapterTensors(model), ...saved]);
     for (const parameter of parameters.values()) parameter.requiresGrad = true;
   };
   afterEach(() => model.dispose());
@@ -189,12 +197,17 @@ function expectStep(actual: GoldenStep, expected: GoldenStep): void {
   expect(actual.trainedTokens).toBe(expected.trainedTokens);
 }
 
-describe.each(['tied', 'linear'] as const)('the peft adapter of %s', (name) => {
+describe.each([
+  ['tied', 'tied', 'lora'],
+  ['linear', 'linear', 'lora'],
+  ['tied', 'tied-saved', 'saved'],
+  ['linear', 'linear-saved', 'saved'],
+] as const)('the peft adapter of %s, %s', (name, adapter, golden) => {
   it('gives the logits of the adapted model', async () => {
     const { model } = await loadModel(modelFolder(name), { device });
-    await loadAdapter(adapterFolder(name), model);
-    const arrays = goldenArrays(`${name}.lora.safetensors`);
-    for (const [index, { tokens }] of goldenJson<Golden>(`${name}.lora.json`).documents.entries()) {
+    await loadAdapter(adapterFolder(adapter), model);
+    const arrays = goldenArrays(`${name}.${golden}.safetensors`);
+    for (const [index, { tokens }] of goldenJson<Golden>(`${name}.${golden}.json`).documents.entries()) {
       const logits = scope(() => linear(model.forward(packed(device, [tokens])), model.outputWeight, 'f32'));
       expectClose(await logits.readFloats(), arrays.get(`logits.${index}`)!.data, 1e-5, `document ${index}`);
       logits.dispose();

@@ -26,14 +26,19 @@ describe('mergeAdapter', () => {
     return mergeAdapter({ model: modelFolder(name), adapter: adapterFolder(name), output, threads: 2, ...changes });
   };
 
-  it.each(['tied', 'linear'] as const)(
-    'writes a model that computes what peft computes with the adapter: %s',
-    async (name) => {
-      expect(await merge(name)).toBeGreaterThan(0);
+  it.each([
+    ['tied', 'tied', 'lora'],
+    ['linear', 'linear', 'lora'],
+    ['tied', 'tied-saved', 'saved'],
+    ['linear', 'linear-saved', 'saved'],
+  ] as const)(
+    'writes a model that computes what peft computes with the adapter: %s, %s',
+    async (name, adapter, golden) => {
+      expect(await merge(name, { adapter: adapterFolder(adapter) })).toBeGreaterThan(0);
       const device = Device.open('cpu', { threads: 2 });
       const { model } = await loadModel(join(folder, 'merged'), { device });
-      const arrays = goldenArrays(`${name}.lora.safetensors`);
-      const { documents } = goldenJson<{ documents: { tokens: number[] }[] }>(`${name}.lora.json`);
+      const arrays = goldenArrays(`${name}.${golden}.safetensors`);
+      const { documents } = goldenJson<{ documents: { tokens: number[] }[] }>(`${name}.${golden}.json`);
       for (const [index, { tokens }] of documents.entries()) {
         using logits = scope(() => linear(model.forward(packed(device, [tokens])), model.outputWeight, 'f32'));
         expectClose(await logits.readFloats(), arrays.get(`logits.${index}`)!.data, 1e-5, `logits.${index}`);
