@@ -70,7 +70,7 @@ async function lora() {
   const documents = uniformWorkload(count, length, 0, model.config.vocabSize).prompts;
   const tokens = count * length;
   const trainer = await ourTrainer(
-    { model, masters: null },
+    { model, masters: new Map() },
     {
       method: 'lora',
       documents,

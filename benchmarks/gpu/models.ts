@@ -86,7 +86,7 @@ async function generate(model: CausalLM): Promise<Generated[]> {
 
 async function train(model: CausalLM): Promise<number[]> {
   const setup = { method: 'lora', documents, rank: 4, dropout: 0, learningRate: 1e-2, activationCheckpointing: 'none' } as const; // biome-ignore format: one line
-  const trainer = await ourTrainer({ model, masters: null }, setup);
+  const trainer = await ourTrainer({ model, masters: new Map() }, setup);
   const losses: number[] = [];
   for (let step = 0; step < (emulated ? 3 : 10); step += 1) losses.push((await trainer.step()).loss);
   await trainer.stop();
