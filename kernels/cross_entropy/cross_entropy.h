@@ -13,4 +13,6 @@
 // Order: logits are those of matmul, bit for bit; the log-sum-exp is that of common/log_sum_exp.h. d is rounded to bf16 where
 // the instruction set multiplies bf16. dHidden sums over the vocabulary in blocks of 512, in order; dWeight adds chunks of
 // 256 counted tokens in order.
+// On CUDA chunks are 1024 tokens, counted or not (one that does not count costs the same there); log-sum-exp is that of
+// common/cuda_log_sum_exp.h.
 // Run-time error: a target outside [−1, V).

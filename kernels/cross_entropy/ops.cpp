@@ -26,6 +26,12 @@ void checkGradients(const Call& call, int dHidden, int dWeight) {
   call.expectSameShape(dWeight, 1);
   call.expectDType(dWeight, {DType::F32});
 }
+// values: the target, its token.
+std::string explain(const Call& call, const Failure& failure) {
+  return std::string(call.op->name) + ": Expected 'targets' to be -1 or below " + std::to_string(call[1].shape[0]) +
+         " (the vocabulary) for token " + std::to_string(failure.values[1]) + " but received " +
+         std::to_string(failure.values[0]);
+}
 }  // namespace
 
 const Op token_logprobs{
@@ -36,6 +42,7 @@ const Op token_logprobs{
       checkInputs(call);
       checkPerToken(call, {3, 4});
     },
+    explain,
 };
 
 const Op token_logprobs_backward{
@@ -53,6 +60,7 @@ const Op token_logprobs_backward{
       checkPerToken(call, {3, 4});
       checkGradients(call, 5, 6);
     },
+    explain,
 };
 
 const Op linear_cross_entropy{
@@ -70,6 +78,7 @@ const Op linear_cross_entropy{
       checkPerToken(call, {3, 4});
       checkGradients(call, 5, 6);
     },
+    explain,
 };
 
 }  // namespace cd::ops

@@ -212,6 +212,39 @@ void multiplyPlain(const Call& call) {
   else launchBFloat16<false, false>(call, left, right, output, K);
 }
 
+namespace {
+// Memory that another operation has put aside.
+class Borrowed : public Scratch {
+ public:
+  Borrowed(void* memory, int64_t bytes) : memory_(memory), bytes_(bytes) {}
+  void* reserve(int64_t bytes) override {
+    if (bytes > bytes_) throw Error("a product inside an operation needs " + std::to_string(bytes) + " bytes of scratch memory");
+    return memory_;
+  }
+
+ private:
+  void* memory_;
+  int64_t bytes_;
+};
+}  // namespace
+
+int64_t productScratch(int64_t M, int64_t N, int64_t K) {
+  const int64_t longest = max(max(M, N), K);
+  return kProductWorkspace + 2 * kFewestRows * (longest * 4 + 256);
+}
+
+void multiply(const Call& call, const Multiplication& product, void* work) {
+  const Tensor tensors[] = {product.a, product.b, product.c};
+  const double attributes[] = {product.transposeA ? 1.0 : 0.0, product.transposeB ? 1.0 : 0.0, product.accumulate ? 1.0 : 0.0,
+                               1.0};
+  Borrowed scratch(work, productScratch(product.c.shape[0], product.c.shape[1], product.a.shape[product.transposeA ? 0 : 1]));
+  Call inner = call;
+  inner.tensors = tensors;
+  inner.attributes = attributes;
+  inner.scratchMemory = &scratch;
+  matmul(inner);
+}
+
 void matmul(const Call& call) {
 #if !defined(CD_EMULATE)
   if (multiplyWithLibrary(call)) return;

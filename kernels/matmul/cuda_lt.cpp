@@ -78,8 +78,7 @@ void expect(Status status, const char* doing) {
 
 // --- one stream's handle and algorithms: of its thread, which belongs to one device
 // ---------------------------------------------
-constexpr int64_t kWorkspace = int64_t{32} << 20;
-constexpr int64_t kFewestRows = 16, kLargestBucket = 16384;
+constexpr int64_t kLargestBucket = 16384;
 constexpr int kCandidates = 32;
 
 // A row-major matrix is a column-major one transposed, so cuBLASLt computes cᵀ = op(b)ᵀ · op(a)ᵀ: its A is b, its B is a.
@@ -145,7 +144,7 @@ class Stream {
     const float beta = accumulate ? 1.0f : 0.0f;
     const Status status =
         lt().multiply(handle_, desc(p), &alpha, p.b, layouts.b.handle, p.a, layouts.a.handle, &beta, p.c, layouts.c.handle, p.c,
-                      layouts.c.handle, &known->second.algorithm, workspace, kWorkspace, stream);
+                      layouts.c.handle, &known->second.algorithm, workspace, kProductWorkspace, stream);
     if (status != 0) known->second.usable = false;  // not for this M after all
     return status == 0;
   }
@@ -166,7 +165,7 @@ class Stream {
     const auto set = [&](int attribute, const auto& value) {
       expect(lt().prefSet(pref, attribute, &value, sizeof value), "asking for an algorithm");
     };
-    set(kPrefWorkspace, static_cast<uint64_t>(kWorkspace));
+    set(kPrefWorkspace, static_cast<uint64_t>(kProductWorkspace));
     set(kPrefReductionMask, uint32_t{0});
     if (p.input == CUDA_R_16BF) set(kPrefImplementation, ~kImplementationFma);
     const void* const operands[] = {p.b, p.a, p.c, p.c};
@@ -185,7 +184,7 @@ class Stream {
       size_t written;
       const bool known = lt().configGet(&candidate.algorithm, kConfigSplitK, &splits, sizeof splits, &written) == 0 &&
                          lt().configGet(&candidate.algorithm, kConfigReduction, &reduction, sizeof reduction, &written) == 0;
-      if (candidate.state == 0 && known && splits <= 1 && reduction == 0 && candidate.workspace <= kWorkspace)
+      if (candidate.state == 0 && known && splits <= 1 && reduction == 0 && candidate.workspace <= kProductWorkspace)
         return {true, candidate.algorithm};
     }
     return {};
@@ -232,8 +231,8 @@ bool multiplyWithLibrary(const Call& call) {
   const int64_t aSize = dtypeSize(a.dtype), cSize = dtypeSize(c.dtype);
   const int64_t aRows = p.transposeA ? p.K : kFewestRows, aColumns = p.transposeA ? kFewestRows : p.K;
   const int64_t aBytes = pad ? roundUp(aRows * aColumns * aSize) : 0, cBytes = pad ? roundUp(kFewestRows * p.N * cSize) : 0;
-  char* const scratch = call.scratch<char>(kWorkspace + aBytes + cBytes);
-  char *const padded = scratch + kWorkspace, *const paddedC = padded + aBytes;
+  char* const scratch = call.scratch<char>(kProductWorkspace + aBytes + cBytes);
+  char *const padded = scratch + kProductWorkspace, *const paddedC = padded + aBytes;
   if (pad) {
     check(cudaMemsetAsync(padded, 0, aBytes + cBytes, stream), "padding rows");
     check(cudaMemcpy2DAsync(padded, aColumns * aSize, a.data, a.rowStride * aSize, a.shape[1] * aSize, a.shape[0],

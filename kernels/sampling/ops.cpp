@@ -1,4 +1,5 @@
 #include "../../native/ops.h"
+#include "refusals.h"
 
 namespace cd::ops {
 
@@ -16,6 +17,22 @@ void expectTogether(const Call& call, int first, int last) {
           index,
           call[first].present ? std::string("come with '") + call.name(first) + "'" : "be left out like the others of its group",
           call[index].present ? shapeText(call[index]) : "nothing");
+}
+
+std::string explain(const Call& call, const Failure& failure) {
+  using namespace cd::sampling;
+  constexpr int kHistory = 3, kHistoryOffsets = 4, kBiasTokens = 5, kBiasOffsets = 7;
+  const int index = failure.code == kHistoryOffset  ? kHistoryOffsets
+                    : failure.code == kHistoryToken ? kHistory
+                    : failure.code == kBiasOffset   ? kBiasOffsets
+                                                    : kBiasTokens;
+  const bool offset = failure.code == kHistoryOffset || failure.code == kBiasOffset;
+  const std::string expected =
+      offset
+          ? "rise from 0 to at most " + std::to_string(call[failure.code == kHistoryOffset ? kHistory : kBiasTokens].elements())
+          : "hold tokens in [0, " + std::to_string(call[0].shape[1]) + ")";
+  return std::string("sample: Expected '") + call.name(index) + "' to " + expected + " but received " +
+         std::to_string(failure.values[0]);
 }
 }  // namespace
 
@@ -61,6 +78,7 @@ const Op sample{
         expect(call, 12, {B, call[11].shape[1]}, DType::F32);
       }
     },
+    explain,
 };
 
 }  // namespace cd::ops

@@ -26,4 +26,5 @@
 // where nothing is allowed gets token −1 and logprob NaN. Offsets or tokens outside their range are a failure at run time; the
 // history is looked at only where a row has penalties.
 //
-// Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order.
+// Order: the vocabulary in tiles of 512 from its start, tile sums in f64 in order. On CUDA probabilities are whole numbers of
+// 2⁻⁴⁰ of the best one's, so sums have no order, and a token below that has no chance.

@@ -1,0 +1,145 @@
+// Chunks of tokens: their hidden rows, those that do not count as 0; their logits, by matmul; log-sum-exp and the derivative in
+// the place of the logits; the two gradients, by matmul.
+#include "../common/cuda_log_sum_exp.h"
+#include "../common/dispatch.h"
+#include "../matmul/cuda_matmul.h"
+
+namespace cd::cuda {
+
+namespace {
+constexpr int64_t kChunk = 1024;
+constexpr int kThreads = 512;
+
+// What the three operations have in common: which tokens count, and with what coefficient d = coefficient · (softmax −
+// 1[target]).
+struct Tokens {
+  const int32_t* targets;
+  const float* weights;   // linear_cross_entropy: coefficient; null: all 1
+  const float* upstream;  // token_logprobs_backward: −coefficient; null: all 1
+  int64_t V;
+
+  __device__ bool valid(int64_t token) const { return targets[token] >= -1 && targets[token] < V; }
+  __device__ float coefficient(int64_t token) const {
+    if (targets[token] < 0 || !valid(token)) return 0;
+    return weights ? weights[token] : upstream ? -upstream[token] : 1.0f;
+  }
+};
+
+// rows [.., E] = hidden rows from `first` on, one block each.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    gatherRows(const T* hidden, int64_t stride, int64_t E, Tokens tokens, int64_t first, T* rows, FailureReport fail) {
+  const int64_t token = first + blockIdx.x;
+  if (!tokens.valid(token) && threadIdx.x == 0) fail(0, tokens.targets[token], token);
+  const bool counts = tokens.coefficient(token) != 0;
+  for (int64_t i = threadIdx.x; i < E; i += kThreads) rows[blockIdx.x * E + i] = counts ? hidden[token * stride + i] : T{};
+}
+
+struct Results {
+  float* lse;  // [T]; read where `lseGiven`
+  bool lseGiven;
+  float* logprobs;  // [T], or null
+  float* loss;      // [T], or null
+};
+
+// One block for each row of logits. With Derivative, the row's first half (bf16) or all of it becomes d.
+template <class T, bool kDerivative>
+__global__ void __launch_bounds__(kThreads)
+    reduceLogits(float* logits, int64_t V, Tokens tokens, int64_t first, Results results) {
+  const int64_t token = first + blockIdx.x;
+  float* const row = logits + blockIdx.x * V;
+  const float coefficient = tokens.coefficient(token);
+  const bool counts = coefficient != 0;
+  float lse = 0, target = 0;
+  if (counts) {
+    lse = results.lseGiven ? results.lse[token] : blockLogSumExp(row, V);
+    target = row[tokens.targets[token]];
+  }
+  if (threadIdx.x == 0) {
+    if (results.logprobs) results.logprobs[token] = counts ? target - lse : 0;
+    if (results.logprobs && results.lse) results.lse[token] = counts ? lse : 0;
+    if (results.loss) results.loss[token] = counts ? coefficient * (lse - target) : 0;
+  }
+  if constexpr (kDerivative) {
+    // d of a segment lies on logits that have been read: its own, or ones before it.
+    T* const d = reinterpret_cast<T*>(row);
+    for (int64_t start = 0; start < V; start += kThreads) {
+      const int64_t i = start + threadIdx.x;
+      float value = 0;
+      if (i < V && counts) value = coefficient * (expf(row[i] - lse) - (i == tokens.targets[token] ? 1.0f : 0.0f));
+      __syncthreads();
+      if (i < V) d[i] = fromFloat<T>(value);
+      __syncthreads();
+    }
+  }
+}
+
+Tensor matrix(void* data, DType dtype, int64_t rows, int64_t columns, int64_t stride) {
+  Tensor tensor;
+  tensor.data = data;
+  tensor.dtype = dtype;
+  tensor.present = true;
+  tensor.rank = 2;
+  tensor.shape[0] = rows;
+  tensor.shape[1] = columns;
+  tensor.rowStride = stride;
+  return tensor;
+}
+
+// hidden, weight at 0 and 1; dHidden and dWeight may be absent.
+template <class T>
+void runChunks(const Call& call, const Tokens& tokens, const Results& results, const Tensor& dHidden, const Tensor& dWeight) {
+  const Tensor &hidden = call[0], &weight = call[1];
+  const int64_t total = hidden.shape[0], E = hidden.shape[1], V = weight.shape[0], capacity = total < kChunk ? total : kChunk;
+  if (total == 0) return;
+  const bool gradients = dHidden.present || dWeight.present;
+  const auto aligned = [](int64_t bytes) { return ceilDiv(bytes, 256) * 256; };
+  const int64_t rowBytes = aligned(capacity * E * static_cast<int64_t>(sizeof(T))), logitBytes = aligned(capacity * V * 4);
+  char* const memory = call.scratch<char>(rowBytes + logitBytes + productScratch(capacity, V, E));
+  T* const rows = reinterpret_cast<T*>(memory);
+  float* const logits = reinterpret_cast<float*>(memory + rowBytes);
+  void* const work = memory + rowBytes + logitBytes;
+  const int64_t dStride = V * static_cast<int64_t>(sizeof(float) / sizeof(T));
+  for (int64_t first = 0; first < total; first += capacity) {
+    const int64_t count = total - first < capacity ? total - first : capacity;
+    const auto blocks = static_cast<unsigned>(count);
+    const Tensor chunk = matrix(rows, hidden.dtype, count, E, E);
+    launch(call, blocks, kThreads, 0, gatherRows<T>, hidden.as<T>(), hidden.rowStride, E, tokens, first, rows,
+           FailureReport(call));
+    multiply(call, {chunk, weight, matrix(logits, DType::F32, count, V, V), false, true, false}, work);
+    if (!gradients) {
+      launch(call, blocks, kThreads, 0, reduceLogits<T, false>, logits, V, tokens, first, results);
+      continue;
+    }
+    launch(call, blocks, kThreads, 0, reduceLogits<T, true>, logits, V, tokens, first, results);
+    const Tensor d = matrix(logits, hidden.dtype, count, V, dStride);
+    if (dHidden.present) {
+      const Tensor target = matrix(dHidden.row<T>(first), hidden.dtype, count, E, dHidden.rowStride);
+      multiply(call, {d, weight, target, false, false, false}, work);
+    }
+    if (dWeight.present) multiply(call, {d, chunk, dWeight, true, false, true}, work);
+  }
+}
+
+void run(const Call& call, const Tokens& tokens, const Results& results, const Tensor& dHidden, const Tensor& dWeight) {
+  withFloat(call[0].dtype, [&](auto zero) { runChunks<decltype(zero)>(call, tokens, results, dHidden, dWeight); });
+}
+
+Tokens tokensOf(const Call& call, const float* weights, const float* upstream) {
+  return {call[2].as<int32_t>(), weights, upstream, call[1].shape[0]};
+}
+}  // namespace
+
+void token_logprobs(const Call& call) {
+  run(call, tokensOf(call, nullptr, nullptr), {call[4].as<float>(), false, call[3].as<float>(), nullptr}, {}, {});
+}
+
+void token_logprobs_backward(const Call& call) {
+  run(call, tokensOf(call, nullptr, call[4].as<float>()), {call[3].as<float>(), true, nullptr, nullptr}, call[5], call[6]);
+}
+
+void linear_cross_entropy(const Call& call) {
+  run(call, tokensOf(call, call[3].as<float>(), nullptr), {nullptr, false, nullptr, call[4].as<float>()}, call[5], call[6]);
+}
+
+}  // namespace cd::cuda
