@@ -142,7 +142,7 @@ const sameInOrder = <T>(a: readonly T[], b: readonly T[], same: (x: T, y: T) => 
   a.length === b.length && a.every((x, index) => same(x, b[index]!));
 
 function sameStatement(a: Statement, b: Statement, budget: Budget): boolean {
-  if (a.kind === 'value' && b.kind === 'value') return sameValue(a, b, budget);
+  if (a.kind === 'value' && b.kind === 'value' && compatible(a.name, b.name)) return sameValue(a, b, budget);
   if (a.kind === 'relation' && b.kind === 'value' && (isRealSet(b.value) || b.value.kind === 'setOperation')) {
     const set = boundsAsSet(a.sides, a.operators, isUnknown);
     return set !== null && sameRealSet(set, b.value, (x, y) => sameExpression(x, y, budget));
@@ -163,7 +163,7 @@ function asRelation(statement: Statement): RelationStatement | null {
 }
 
 function sameValue(a: ValueStatement, b: ValueStatement, budget: Budget): boolean {
-  if (!compatible(a.name, b.name) || !compatible(a.unit, b.unit)) return false;
+  if (!compatible(a.unit, b.unit)) return false;
   if (a.percent !== b.percent) {
     const [share, plain] = a.percent ? [a, b] : [b, a];
     return samePercentage(share.value, plain.value, budget);

@@ -18,6 +18,7 @@ import {
   scale,
 } from './polynomial.js';
 import {
+  floor,
   invert,
   isInteger,
   isZero,
@@ -195,7 +196,8 @@ function call(name: string, args: readonly Quotient[], budget: Budget): Quotient
   if (name === 'abs' && leadingCoefficient(args[0]!.top).n < 0n) {
     return call(name, [{ top: scale(args[0]!.top, rational(-1n)), bottom: args[0]!.bottom }], budget);
   }
-  if (name === 'floor' && a) return whole(constant(rational(a.n >= 0n || a.d === 1n ? a.n / a.d : a.n / a.d - 1n)));
+  if (name === 'floor' && a) return whole(constant(rational(floor(a))));
+  if (name === 'ceiling' && a) return whole(constant(rational(-floor(negate(a)))));
   if (name === 'factorial' && a && isInteger(a) && a.n >= 0n && a.n <= largestFactorial) {
     return whole(constant(factorial(a.n)));
   }

@@ -1,6 +1,6 @@
 /** Numbers as they are spelled. */
 import type { Expression } from './expression.js';
-import { power, rational } from './rational.js';
+import { multiply, power, rational } from './rational.js';
 
 /** The number that digits spell; `.1(6)` repeats its last digits. */
 export function number(text: string): Expression {
@@ -11,9 +11,13 @@ export function number(text: string): Expression {
     const nines = BigInt('9'.repeat(period.length) + '0'.repeat(fixed.length));
     return { kind: 'number', value: rational(difference, nines), decimals: null };
   }
-  const [whole = '', decimals = ''] = text.split('.');
+  const [mantissa = '', exponent] = text.toLowerCase().split('e');
+  const [whole = '', decimals = ''] = mantissa.split('.');
   const scale = power(rational(10n), BigInt(decimals.length));
   const value = rational(BigInt(whole + decimals), scale.n);
+  if (exponent !== undefined) {
+    return { kind: 'number', value: multiply(value, power(rational(10n), BigInt(exponent))), decimals: null };
+  }
   return { kind: 'number', value, decimals: text.includes('.') ? decimals.length : null };
 }
 

@@ -152,14 +152,14 @@ function value(
   if (unit === '%') [unit, percent] = [null, true];
   if (expression.kind === 'product' && isDegree(expression.factors.at(-1)!)) {
     const factors = expression.factors.slice(0, -1);
-    [expression, unit] = [factors.length === 1 ? factors[0]! : { kind: 'product', factors }, '°'];
+    [expression, unit] = [factors.length === 1 ? factors[0]! : { kind: 'product', factors }, `°${unit ?? ''}`];
   } else if (
     expression.kind === 'negative' &&
     expression.of.kind === 'product' &&
     isDegree(expression.of.factors.at(-1)!)
   ) {
     const factors = expression.of.factors.slice(0, -1);
-    [expression, unit] = [{ kind: 'negative', of: { kind: 'product', factors } }, '°'];
+    [expression, unit] = [{ kind: 'negative', of: { kind: 'product', factors } }, `°${unit ?? ''}`];
   }
   if (subject === null || isWords(subject))
     return { kind: 'value', subject: null, name: null, value: expression, approximation, unit, percent };

@@ -35,7 +35,7 @@ const mostTokens = 800;
 
 const thousands =
   /[1-9]\d{0,2}(?:(?:,| ?\{ ?, ?\} ?|\\!|,\\!\s*|\\,|,\\,|[ \u00a0\u202f\u2009])\d{3})+(?!\d)(?:\.\d+)?/y;
-const ungrouped = /\d+(?:\.\d+)?|\.\d+/y;
+const ungrouped = /(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,3}(?![\w.^]))?/y;
 const decimalComma = /\d+,\d+/y;
 const repeatingDecimal = /\d*\.\d*\\overline\s*\{\d+\}/y;
 const unspacedGroups = /[1-9]\d{0,2}(?:(?: ?\{ ?, ?\} ?|\\!|,\\!\s*|\\,)\d{3})+(?!\d)(?:\.\d+)?/y;

@@ -6,6 +6,8 @@ const frames: [RegExp, string][] = [
   [/^\$\$([^$]*)\$\$$/, '$1'],
   [/^\$([^$]*)\$$/, '$1'],
   [/^\\f?boxed\s*\{([\s\S]*)\}$/, '$1'],
+  // Mathematics that is set as words.
+  [/^\\(?:text|mbox|textbf|mathrm)\s*\{([^{}]*\d[^{}]*)\}$/, '$1'],
 ];
 
 /** Whether every brace is closed; an escaped one counts too, as LaTeX has both in pairs. */
