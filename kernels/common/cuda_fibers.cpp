@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -154,10 +155,13 @@ class Order {
   uint64_t state_ = 0;
 };
 
+// What a lane has brought to a warp operation.
 struct Lane {
-  bool waits = false;
   uint32_t mask = 0, generation = 0;
   void* arguments = nullptr;
+};
+struct Warp {
+  uint32_t waiting = 0, returned = 0;  // lanes
 };
 struct Barrier {
   int arrived = 0, votes = 0, lastVotes = 0, count = 0;
@@ -179,7 +183,8 @@ class Block {
       : launch(launch), threadCount(static_cast<int>(launch.block.count())), body_(body), state_(state) {
     threads.resize(threadCount);
     lanes.resize((threadCount + kWarpSize - 1) / kWarpSize * kWarpSize);
-    warps_.resize(lanes.size() / kWarpSize);
+    warps.resize(lanes.size() / kWarpSize);
+    places_.resize(warps.size());
     for (int number = 0; number < threadCount; ++number) {
       Thread& thread = threads[number];
       thread.block = this;
@@ -201,13 +206,14 @@ class Block {
     if (dynamic_) std::memset(dynamic_, kPoison, launch.sharedBytes);
     for (const SharedVariable& variable : variables_) std::memset(variable.memory, kPoison, variable.bytes);
     std::fill(lanes.begin(), lanes.end(), Lane{});
+    std::fill(warps.begin(), warps.end(), Warp{});
     std::fill(barriers, barriers + kBarriers, Barrier{});
     for (Thread& thread : threads) prepare(thread);
     running_ = threadCount;
     while (running_ > 0) {
       bool progress = false;
-      order.arrange(warps_.data(), static_cast<int64_t>(warps_.size()));
-      for (int warp : warps_) progress |= runWarp(warp, order);
+      order.arrange(places_.data(), static_cast<int64_t>(places_.size()));
+      for (int warp : places_) progress |= runWarp(warp, order);
       if (!progress) failDeadlock();
     }
   }
@@ -234,6 +240,7 @@ class Block {
   const int threadCount;
   std::vector<Thread> threads;
   std::vector<Lane> lanes;
+  std::vector<Warp> warps;
   Barrier barriers[kBarriers];
 
  private:
@@ -261,6 +268,7 @@ class Block {
       block.failure_ = std::current_exception();
     }
     thread.done = true;
+    block.warps[thread.warp()].returned |= 1u << thread.lane();
     --block.running_;
     current = nullptr;
     void* nowhere;
@@ -327,7 +335,7 @@ class Block {
   void* state_;
   int running_ = 0;
   std::exception_ptr failure_;
-  std::vector<int> warps_;
+  std::vector<int> places_;  // of the warps, in the order of this turn
   void* dynamic_ = nullptr;
   std::vector<SharedVariable> variables_;
   void* mainPointer_ = nullptr;
@@ -357,28 +365,28 @@ void Thread::meetWarp(uint32_t mask, void* arguments, void (*complete)(void**, v
   if (!(mask >> lane() & 1)) fail(std::string(name) + " with a mask that leaves out its own lane", place);
   if (present < kWarpSize && mask >> present) fail(std::string(name) + " with a mask that names lanes that do not exist", place);
   Lane* lanes = block->lanes.data() + first;
+  Warp& own = block->warps[warp()];
   Lane& mine = lanes[lane()];
-  mine.waits = true;
   mine.mask = mask;
   mine.arguments = arguments;
   what = name;
   where = place;
+  own.waiting |= 1u << lane();
+  if (const uint32_t missing = mask & own.returned)
+    fail(std::string(name) + " waits for lane " + std::to_string(std::countr_zero(missing)) + ", which has returned", place);
+  if ((own.waiting & mask) != mask) return waitWhile(&mine.generation, mine.generation, name, place);
   void* all[kWarpSize] = {};
-  for (int other = 0; other < present; ++other) {
-    if (!(mask >> other & 1)) continue;
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const int other = std::countr_zero(rest);
     const Thread& thread = block->threads[first + other];
-    if (thread.done) fail(std::string(name) + " waits for lane " + std::to_string(other) + ", which has returned", place);
-    if (!lanes[other].waits) return waitWhile(&mine.generation, mine.generation, name, place);
-    if (lanes[other].mask != mask || thread.where.line != place.line || std::strcmp(thread.what, name) != 0)
+    if (lanes[other].mask != mask || thread.where.line != place.line ||
+        (thread.what != name && std::strcmp(thread.what, name) != 0))
       fail(std::string(name) + text(place) + " meets lane " + std::to_string(other) + " at " + thread.what + text(thread.where));
     all[other] = lanes[other].arguments;
   }
   complete(all, state);
-  for (int other = 0; other < present; ++other) {
-    if (!(mask >> other & 1)) continue;
-    lanes[other].waits = false;
-    ++lanes[other].generation;
-  }
+  own.waiting &= ~mask;
+  for (uint32_t rest = mask; rest; rest &= rest - 1) ++lanes[std::countr_zero(rest)].generation;
 }
 
 int Thread::meetBlock(int id, int count, bool vote, const char* name, Place place) {
@@ -388,7 +396,8 @@ int Thread::meetBlock(int id, int count, bool vote, const char* name, Place plac
   if (barrier.arrived == 0) {
     barrier.where = place;
     barrier.count = count;
-  } else if (barrier.where.line != place.line || std::strcmp(barrier.where.file, place.file) != 0 || barrier.count != count) {
+  } else if (barrier.where.line != place.line ||
+             (barrier.where.file != place.file && std::strcmp(barrier.where.file, place.file) != 0) || barrier.count != count) {
     fail(std::string(name) + text(place) + " meets threads that wait at another barrier", barrier.where);
   }
   barrier.votes += vote;

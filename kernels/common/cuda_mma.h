@@ -33,18 +33,21 @@ struct Mma {
 };
 // Exact products, summed in f32 from k = 0 on. (Tensor cores sum in an order of their own, with a little less precision.)
 inline void mma(Mma** lanes) {
-  for (int row = 0; row < 16; ++row)
-    for (int column = 0; column < 8; ++column) {
-      float& c = lanes[row % 8 * 4 + column / 2]->c[row / 8 * 2 + column % 2];
-      float sum = 0;
-      for (int k = 0; k < 16; ++k) {
-        const int pair = k % 8 / 2;
-        const float a = element(lanes[row % 8 * 4 + pair]->a[row / 8 + k / 8 * 2], k % 2);
-        const float b = element(lanes[column * 4 + pair]->b[k / 8], k % 2);
-        sum += a * b;
-      }
-      c += sum;
+  float a[16][16], b[16][8];
+  for (int lane = 0; lane < 32; ++lane) {
+    const int group = lane / 4, pair = lane % 4;
+    for (int half = 0; half < 2; ++half) {
+      for (int part = 0; part < 4; ++part)
+        a[group + part % 2 * 8][2 * pair + part / 2 * 8 + half] = element(lanes[lane]->a[part], half);
+      for (int part = 0; part < 2; ++part) b[2 * pair + part * 8 + half][group] = element(lanes[lane]->b[part], half);
     }
+  }
+  for (int row = 0; row < 16; ++row) {
+    float sums[8] = {};
+    for (int k = 0; k < 16; ++k)
+      for (int column = 0; column < 8; ++column) sums[column] += a[row][k] * b[k][column];
+    for (int column = 0; column < 8; ++column) lanes[row % 8 * 4 + column / 2]->c[row / 8 * 2 + column % 2] += sums[column];
+  }
 }
 
 struct LoadMatrix {
