@@ -14,7 +14,7 @@ static const Kernel kKernels[] = {
 #include "ops.def"
 #undef X
 };
-static const Backend kBackend = {kBackendName, kKernels, sizeof(kKernels) / sizeof(kKernels[0]), openAccelerator};
+static const Backend kBackend = {kBackendName, kKernels, sizeof(kKernels) / sizeof(kKernels[0]), openAccelerator, findLibraries};
 }  // namespace cd::cuda
 
 extern "C" __attribute__((visibility("default"))) const cd::Backend* compress_distill_backend() { return &cd::cuda::kBackend; }

@@ -87,6 +87,19 @@ Napi::Value listInstructionSets(const Napi::CallbackInfo& info) {
   return list;
 }
 
+// cudaLibraries() → { title, path, problem }[]
+Napi::Value listCudaLibraries(const Napi::CallbackInfo& info) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const FoundLibrary& library : cudaLibraries()) {
+    Napi::Object entry = Napi::Object::New(info.Env());
+    entry["title"] = library.title;
+    entry["path"] = library.path;
+    entry["problem"] = library.problem;
+    list[list.Length()] = entry;
+  }
+  return list;
+}
+
 // openDevice(backend, index, threads, memoryLimit, chaos, profile, commandBuffer) → number
 Napi::Value openDevice(const Napi::CallbackInfo& info) {
   auto& devices = Environment::of(info.Env()).devices;
@@ -282,6 +295,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   expose<listOps>(exports, "listOps");
   expose<listInstructionSets>(exports, "listInstructionSets");
+  expose<listCudaLibraries>(exports, "cudaLibraries");
   expose<openDevice>(exports, "openDevice");
   expose<closeDevice>(exports, "closeDevice");
   expose<describeDevice>(exports, "describeDevice");

@@ -80,6 +80,12 @@ std::vector<std::string> instructionSets() {
   return names;
 }
 
+std::vector<FoundLibrary> cudaLibraries() {
+  std::string problems;
+  if (const Backend* backend = load("cuda", problems)) return backend->libraries();
+  throw Error(problems);
+}
+
 const Backend& findBackend(const std::string& name) {
   if (name == "cpu") return cpuBackend();
   if (name == "cuda") return cudaBackend();

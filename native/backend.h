@@ -16,4 +16,7 @@ std::vector<std::string> instructionSets();
 // process. Throws Error with the remedy when there is none.
 const Backend& findBackend(const std::string& name);
 
+// What the CUDA plug-in finds on this machine, with or without a driver. Throws Error where the plug-in was not built.
+std::vector<FoundLibrary> cudaLibraries();
+
 }  // namespace cd

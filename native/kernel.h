@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 // What kernels use on a GPU as well.
 #if defined(__CUDACC__)
@@ -218,6 +219,11 @@ struct Call {
 
 using Kernel = void (*)(const Call&);
 
+// A library that a back end looks for when it runs.
+struct FoundLibrary {
+  std::string title, path, problem;  // path: empty where it was not found; then problem says how to get it
+};
+
 // The entry point of a back-end plug-in, `extern "C" const cd::Backend* compress_distill_backend()`.
 struct Backend {
   const char* name;       // "avx2", "avx512", "avx512bf16", "cuda", …
@@ -225,6 +231,7 @@ struct Backend {
   int kernelCount;
   // Opens accelerator number `index`; throws Error with the remedy. Null: the kernels work in the host's memory.
   Accelerator* (*open)(int index) = nullptr;
+  std::vector<FoundLibrary> (*libraries)() = nullptr;  // null: it needs none
 };
 
 }  // namespace cd

@@ -76,6 +76,11 @@ export interface Native {
   /** @throws when the back end is not available, with the remedy. */
   listOps(backend: BackendName): OpContract[];
   listInstructionSets(): string[];
+  /**
+   * Libraries that the CUDA plug-in looks for, with or without a driver; `path` is empty where one was not found.
+   * @throws when the plug-in was not built.
+   */
+  cudaLibraries(): { title: string; path: string; problem: string }[];
   openDevice(
     backend: BackendName,
     index: number,

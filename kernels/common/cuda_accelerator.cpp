@@ -277,6 +277,10 @@ const char kBackendName[] = "cuda-emulated";
 const char kBackendName[] = "cuda";
 #endif
 
+#if defined(CD_EMULATE)
+std::vector<FoundLibrary> findLibraries() { return {}; }
+#endif
+
 Accelerator* openAccelerator(int index) { return new CudaAccelerator(index); }
 
 }  // namespace cd::cuda

@@ -8,4 +8,6 @@ namespace cd::cuda {
 extern const char kBackendName[];
 Accelerator* openAccelerator(int index);  // throws Error with the remedy
 
+std::vector<FoundLibrary> findLibraries();
+
 }  // namespace cd::cuda

@@ -70,4 +70,10 @@ Library& nccl() {
   return library;
 }
 
+std::vector<FoundLibrary> findLibraries() {
+  std::vector<FoundLibrary> list;
+  for (const Library* library : {&cublasLt(), &nccl()}) list.push_back({library->title(), library->path(), library->problem()});
+  return list;
+}
+
 }  // namespace cd::cuda

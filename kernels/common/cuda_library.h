@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "cuda_backend.h"
+
 namespace cd::cuda {
 
 class Library {

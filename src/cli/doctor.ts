@@ -17,6 +17,8 @@ const root = (() => {
   return folder;
 })();
 
+const nativeUrl = new URL('../native.js', import.meta.url).href;
+
 interface Finding {
   name: string;
   found: string | null;
@@ -38,7 +40,7 @@ export function addDoctor(program: Command): void {
 }
 
 async function doctor(): Promise<void> {
-  const findings = [...(await prerequisites()), threads(), memory(), ...(await addon()), await cuda(), models()];
+  const findings = [...(await prerequisites()), threads(), memory(), ...(await addon()), ...(await cuda()), models()];
   for (const { name, found, problem, hint } of findings) {
     const mark = problem ? pc.red('✗') : hint ? pc.yellow('!') : pc.green('✓');
     console.log(`${mark} ${name.padEnd(18)} ${[found, problem ?? hint].filter(Boolean).join(' — ')}`);
@@ -70,8 +72,7 @@ function memory(): Finding {
 async function addon(): Promise<Finding[]> {
   const name = 'native addon';
   const rebuild = 'rebuild it: rm -rf build && npm run build';
-  const url = new URL('../native.js', import.meta.url).href;
-  const script = `const { native } = await import(${JSON.stringify(url)});
+  const script = `const { native } = await import(${JSON.stringify(nativeUrl)});
     console.log(JSON.stringify({ sets: native.listInstructionSets(), ops: native.listOps('cpu') }));`;
   try {
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script]);
@@ -92,18 +93,53 @@ async function addon(): Promise<Finding[]> {
   }
 }
 
-/** The driver is a machine's, the plug-in the build's; both are needed, and the CPU works without. */
-async function cuda(): Promise<Finding> {
-  const name = 'CUDA';
-  const libraries = await run('ldconfig', ['-p']).then(
+/**
+ * Driver, plug-in, GPU and libraries; the CPU works without any of them, so what is missing is a problem of none. Where there
+ * is a driver, it is a hint how to get the rest.
+ */
+async function cuda(): Promise<Finding[]> {
+  if (!existsSync(join(root, 'build', 'Release', 'compress_distill_cuda.so'))) {
+    const driver = existsSync('/proc/driver/nvidia/version');
+    const remedy = 'put nvcc (CUDA 13) on PATH, then rm -rf build && npm run build';
+    const found = `${driver ? 'driver' : 'no NVIDIA driver'}, no plug-in: work runs on the CPU`;
+    return [driver ? { name: 'CUDA', found, hint: remedy } : { name: 'CUDA', found }];
+  }
+  // In a process of its own: a broken driver may end it.
+  const script = `const { native } = await import(${JSON.stringify(nativeUrl)});
+    const { Device } = await import(${JSON.stringify(new URL('../tensor/device.js', import.meta.url).href)});
+    let gpu = null, problem = null;
+    try {
+      const device = Device.open('cuda:0');
+      const { description, freeBytes, totalBytes } = device.statistics().accelerator;
+      gpu = description + ', ' + [freeBytes, totalBytes].map((bytes) => (bytes / 2 ** 30).toFixed(1)).join(' of ') + ' GiB free';
+    } catch (error) { problem = error.message; }
+    console.log(JSON.stringify({ gpu, problem, libraries: native.cudaLibraries() }));
+    process.exit(0);`;
+  const answer = await run(process.execPath, ['--input-type=module', '-e', script]).then(
     ({ stdout }) => stdout,
-    () => '',
+    ({ signal, stderr }: { signal?: string; stderr?: string }) => {
+      const reason = signal
+        ? `asking for it ends with ${signal}`
+        : (/Error: (.*)/.exec(stderr ?? '')?.[1] ?? 'no answer');
+      return JSON.stringify({ gpu: null, problem: reason, libraries: [] });
+    },
   );
-  const driver = existsSync('/proc/driver/nvidia/version') || libraries.includes('libcuda.so.1');
-  const plugin = existsSync(join(root, 'build', 'Release', 'compress_distill_cuda.so'));
-  if (driver && plugin) return { name, found: 'driver and plug-in' };
-  if (!driver) return { name, found: 'no NVIDIA driver: work runs on the CPU' };
-  return { name, found: 'driver', hint: 'no CUDA plug-in was built, so work runs on the CPU' };
+  const { gpu, problem, libraries } = JSON.parse(answer) as {
+    gpu: string | null;
+    problem: string | null;
+    libraries: { title: string; path: string; problem: string }[];
+  };
+  const driver = !problem?.includes('libcuda.so.1');
+  const device: Finding = driver
+    ? { name: 'CUDA', found: gpu, ...(problem !== null && { hint: problem }) }
+    : { name: 'CUDA', found: 'plug-in, but no NVIDIA driver: work runs on the CPU' };
+  return [
+    device,
+    ...libraries.map(({ title, path, problem: lack }): Finding => {
+      if (path !== '') return { name: title, found: path };
+      return driver ? { name: title, found: null, hint: lack } : { name: title, found: 'none, and no GPU to need it' };
+    }),
+  ];
 }
 
 function models(): Finding {

@@ -33,8 +33,14 @@ async function runRanks(size: number, settings: (rank: number) => Record<string,
 }
 
 describe('all-reduce between worker threads', () => {
-  it.each([1, 2, 4])('sums in rank order, the same bits on each of %i ranks', async (size) => {
-    const reports = await runRanks(size, () => ({ length: 1001, rounds: 20 }));
+  it.each([
+    [1, 0],
+    [2, 0],
+    [4, 0],
+    [1, 1],
+    [3, 1],
+  ])('sums in rank order, the same bits on each of %i ranks (emulated GPUs: %i)', async (size, emulated) => {
+    const reports = await runRanks(size, () => ({ length: 1001, rounds: 20, emulated }));
     const expected = Array.from({ length: 20 }, (_, round) =>
       Array.from({ length: 1001 }, (_, index) => {
         let total = 0;

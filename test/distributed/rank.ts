@@ -4,8 +4,10 @@ import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 
-const { group, rank, size, length, rounds, leaveAfter } = workerData as Record<string, number> & { group: string };
-const device = Device.open('cpu', { threads: 2 });
+const { group, rank, size, length, rounds, leaveAfter, emulated } = workerData as Record<string, number> & {
+  group: string;
+};
+const device = Device.open(emulated ? 'cuda-emulated' : 'cpu', { threads: 2 });
 const communicator = new Communicator(device, group, rank!, size!);
 try {
   const results: number[][] = [];
