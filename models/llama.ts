@@ -33,9 +33,11 @@ export interface LlamaConfig extends ModelConfig {
 export function llamaConfig(source: Record<string, unknown>): LlamaConfig {
   const whole = (key: string, fallback?: number): number => {
     const value = source[key] ?? fallback;
-    if (!Number.isInteger(value) || (value as number) < 1)
+    // Beyond that tables of names or angles alone would take the machine's memory.
+    const most = key === 'num_hidden_layers' || key === 'head_dim' ? 1 << 14 : 2 ** 31;
+    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > most)
       throw new UserError(
-        `Expected '${key}' in the model's config to be a positive whole number but received ${JSON.stringify(source[key])}`,
+        `Expected '${key}' in the model's config to be a whole number from 1 to ${most} but received ${JSON.stringify(source[key])}`,
       );
     return value as number;
   };

@@ -3,10 +3,10 @@
 /** Programming errors: the user cannot put them right, so the message says how to see more. */
 const bugs = [TypeError, RangeError, ReferenceError, SyntaxError];
 
-/** `error: …` on one line, without a stack. */
+/** `error: …` on one line, without a stack, and without what a terminal would obey: messages quote what files say. */
 export function errorLine(error: unknown): string {
   if (!(error instanceof Error)) return `error: ${String(error)}`;
-  const message = error.message.trim().replaceAll(/\s*\n\s*/g, ' ');
+  const message = error.message.trim().replaceAll(/\s*[\p{Cc}\u2028\u2029]+\s*/gu, ' ');
   const isBug = bugs.some((kind) => error.constructor === kind);
   const hint = isBug ? ' (a bug in compress-distill: set COMPRESS_DISTILL_DEBUG=1 for the stack and report it)' : '';
   return `error: ${message}${hint}`;

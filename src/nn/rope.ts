@@ -28,6 +28,10 @@ export function ropeOf(config: Settings, headDim: number): Rope {
   const type = String(settings.rope_type ?? settings.type ?? 'default');
   const theta = number(settings.rope_theta ?? config.rope_theta, 10000);
   const partial = number(settings.partial_rotary_factor ?? config.partial_rotary_factor, 1);
+  if (!(partial > 0 && partial <= 1))
+    throw new UserError(
+      `Expected 'partial_rotary_factor' to be above 0 and at most 1 but the model's config has ${partial}`,
+    );
   const dimensions = 2 * Math.floor((headDim * partial) / 2);
   const periods = Float32Array.from({ length: dimensions / 2 }, (_, index) => theta ** f32((2 * index) / dimensions));
   const base = periods.map((period) => 1 / period);

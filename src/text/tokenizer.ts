@@ -2,6 +2,7 @@
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { UserError } from '../errors.js';
 import { bytesOfSymbols, symbolsOfBytes } from './byte_level.js';
+import { checkTokenizerJson } from './tokenizer_check.js';
 
 export interface Tokenizer {
   /** The largest token id plus one, added tokens included. The model's vocabulary may be padded beyond it. */
@@ -44,6 +45,7 @@ export interface TokenizerOptions {
   source?: string;
 }
 
+const sampleText = 'A b1\n';
 const modelTypes = ['BPE', 'Unigram', 'WordPiece'];
 
 /** @throws UserError when the files cannot be understood */
@@ -56,6 +58,7 @@ export function createTokenizer(
   let library: HubTokenizer;
   try {
     // The library takes an unknown model for one of its oldest and gives wrong ids.
+    checkTokenizerJson(json);
     if (!modelTypes.includes(json.model?.type ?? 'BPE')) throw new Error(`unknown model type '${json.model.type}'`);
     const complete = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...json };
     const exact = exactPreTokenizer(json.pre_tokenizer ?? null);
@@ -63,6 +66,8 @@ export function createTokenizer(
     const settings = { ...config, clean_up_tokenization_spaces: false };
     library = new HubTokenizer({ ...complete, pre_tokenizer: words ?? exact }, settings);
     if (words !== null) rememberWords(library);
+    library.encode(sampleText); // Its parts are looked at no sooner than they are used.
+    library.decode([0], {});
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(

@@ -4,6 +4,7 @@
  *   node fuzz_child.js TARGET SEED FIRST COUNT FOLDER
  */
 import { mkdirSync } from 'node:fs';
+import { errorLine } from '../../src/cli/run_main.js';
 import { Device } from '../../src/tensor/device.js';
 import { randomOf } from './mutate.js';
 import { targets } from './targets.js';
@@ -39,7 +40,7 @@ for (let round = Number(first); round < Number(first) + Number(count); round++) 
     counts.refused++;
     if (!(error instanceof Error)) wrong(round, `threw ${String(error)}`);
     else if (bugs.some((kind) => error.constructor === kind)) wrong(round, `${error.stack}`);
-    else if (/[\n\r]/.test(error.message.trim())) wrong(round, `more than a line: ${error.message}`);
+    else if (error.message === '' || /\p{Cc}/u.test(errorLine(error))) wrong(round, `not a line: ${error.message}`);
   }
   const milliseconds = performance.now() - begin;
   counts.slowest = Math.max(counts.slowest, milliseconds);

@@ -38,7 +38,7 @@ const strange: unknown[] = [
 
 function deep(): unknown {
   let value: unknown = 0;
-  for (let level = 0; level < 5000; level++) value = [value];
+  for (let level = 0; level < 1000; level++) value = [value];
   return value;
 }
 
@@ -71,9 +71,19 @@ export function mutateJson(original: unknown, random: Random): unknown {
   return copy;
 }
 
+/** Something nested very deeply, put in somewhere. */
+export function nestText(original: string, random: Random): Buffer {
+  const at = random(original.length);
+  const depth = 1 << (8 + random(10));
+  return Buffer.from(
+    `${original.slice(0, at)}${'['.repeat(depth)}${random(2) === 0 ? ']'.repeat(depth) : ''}${original.slice(at)}`,
+  );
+}
+
 /** JSON with a changed value, or as text with changed bytes. */
 export function mutateJsonText(original: string, random: Random): Buffer {
   if (random(3) === 0) return mutateBytes(Buffer.from(original), random);
+  if (random(20) === 0) return nestText(original, random);
   try {
     return Buffer.from(JSON.stringify(mutateJson(JSON.parse(original), random)) ?? 'null');
   } catch {

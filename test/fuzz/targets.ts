@@ -16,7 +16,7 @@ import { loadDataset } from '../../src/training/dataset.js';
 import { resolveModel } from '../../src/weights/model_files.js';
 import { readSafetensors } from '../support/safetensors.js';
 import { f32, ggufFile, type MetadataValue } from '../weights/writers.js';
-import { mutateBytes, mutateJson, mutateJsonText, type Random } from './mutate.js';
+import { mutateBytes, mutateJson, mutateJsonText, nestText, type Random } from './mutate.js';
 
 export interface Target {
   name: string;
@@ -60,9 +60,10 @@ async function useModel(path: string, device: Device): Promise<void> {
 
 const text = (file: string) => readFileSync(file, 'utf8');
 const bytesOf = (file: string, random: Random) => mutateBytes(readFileSync(file), random);
-/** Of large files most damage would hit numbers, which are all right whatever they are. */
+/** Of large files most damage would hit numbers, which are all right whatever they are: the header, two times in three. */
 const headerOf = (file: string, random: Random) => {
   const bytes = readFileSync(file);
+  if (random(3) === 0) return mutateBytes(bytes, random);
   const header = Math.min(bytes.length, 8 + Number(bytes.readBigUInt64LE()));
   return Buffer.concat([mutateBytes(bytes.subarray(0, header), random), bytes.subarray(header)]);
 };
@@ -142,6 +143,7 @@ const ggufTarget: Target = {
 function mutateRows(rows: readonly unknown[], random: Random): Buffer {
   const lines = rows.map((row) => JSON.stringify(random(2) === 0 ? row : mutateJson(row, random)) ?? 'null');
   const whole = Buffer.from(`${lines.join('\n')}\n`);
+  if (random(20) === 0) return nestText(whole.toString('utf8'), random);
   return random(3) === 0 ? mutateBytes(whole, random) : whole;
 }
 
@@ -224,10 +226,10 @@ const yaml: Target = {
     const damaged = structural
       ? JSON.stringify(mutateJson(parse(original), random))
       : mutateBytes(Buffer.from(original), random);
-    writeFileSync(path, damaged);
+    writeFileSync(path, random(20) === 0 ? nestText(original, random) : damaged);
     const { value } = await readYaml(path);
-    parseStudyConfig(value, path);
-    parseTrainConfig(value, path);
+    if (value !== null && typeof value === 'object' && 'students' in value) parseStudyConfig(value, path);
+    else parseTrainConfig(value, path);
   },
 };
 
