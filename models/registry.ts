@@ -24,7 +24,7 @@ const families: Record<string, ModelFamily> = {
 /** @throws UserError for an unknown architecture, with the known ones. */
 export function modelFamily(config: Record<string, unknown>): ModelFamily {
   const type = String(config.model_type ?? 'none');
-  const family = families[type];
+  const family = Object.hasOwn(families, type) ? families[type] : undefined;
   if (!family)
     throw new UserError(
       `Unknown architecture '${type}'${didYouMean(type, Object.keys(families))}: this version runs ${Object.keys(families).join(', ')}`,

@@ -12,6 +12,7 @@ const remedies: Record<string, string> = {
   EIO: 'the disk reports an error; check it',
   EMFILE: 'too many files are open; raise the limit (ulimit -n)',
   ENOTDIR: 'a part of the path is a file; choose another folder',
+  EEXIST: 'a part of the path is a file; choose another folder',
 };
 
 /** Runs `work`; what the disk refuses becomes one line with the remedy. */

@@ -55,10 +55,10 @@ export function createTokenizer(
   options: TokenizerOptions = {},
 ): Tokenizer {
   const source = options.source ?? 'the tokenizer';
+  checkTokenizerJson(json, source);
   let library: HubTokenizer;
   try {
     // The library takes an unknown model for one of its oldest and gives wrong ids.
-    checkTokenizerJson(json);
     if (!modelTypes.includes(json.model?.type ?? 'BPE')) throw new Error(`unknown model type '${json.model.type}'`);
     const complete = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...json };
     const exact = exactPreTokenizer(json.pre_tokenizer ?? null);

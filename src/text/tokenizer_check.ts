@@ -1,5 +1,7 @@
 /** Whether the parts of a tokenizer.json that decide sizes are what they must be, before a library builds tables from them. */
 
+import { UserError } from '../errors.js';
+
 /** Ids are below; the largest vocabularies have some 260,000. */
 const mostTokens = 1 << 22;
 
@@ -11,12 +13,14 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** @throws Error naming what is wrong */
-export function checkTokenizerJson(json: unknown): void {
-  if (!isObject(json) || !isObject(json.model)) throw new Error("Expected 'model' to be an object");
+/** @param source the file that errors name. @throws UserError naming what is wrong */
+export function checkTokenizerJson(json: unknown, source: string): void {
+  const refusal = (what: string) =>
+    new UserError(`${source}: Expected ${what}; take tokenizer.json from the original model`);
   const fail = (what: string): never => {
-    throw new Error(`Expected ${what}`);
+    throw refusal(what);
   };
+  if (!isObject(json) || !isObject(json.model)) throw refusal("'model' to be an object");
   const { vocab, merges } = json.model;
   if (Array.isArray(vocab)) {
     if (vocab.length > mostTokens) fail(`'vocab' to have at most ${mostTokens} tokens`);

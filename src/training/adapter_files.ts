@@ -11,6 +11,7 @@ import { Tensor } from '../tensor/tensor.js';
 import type { AddedToken } from '../text/text_options.js';
 import type { TokenizerJson } from '../text/tokenizer.js';
 import { fingerprintFiles } from '../weights/fingerprint.js';
+import { expectInside } from '../weights/inside.js';
 import { writeSafetensors } from '../weights/safetensors_writer.js';
 import { openWeightFile, WeightFiles } from '../weights/weight_source.js';
 import { tensorsToWrite } from './checkpoint.js';
@@ -77,6 +78,7 @@ export async function readAdapterSettings(folder: string): Promise<{
   settings: { rank: number; alpha: number; rsLora: boolean; targetModules: string[]; modulesToSave: string[] };
   fingerprint: string;
 }> {
+  await expectInside(folder, [configFile, weightsFile]);
   const path = join(folder, configFile);
   const config = await readAdapterConfig(path);
   if (!Array.isArray(config.target_modules) || config.target_modules.length === 0) {
@@ -121,6 +123,7 @@ export async function loadAdapter(
   model: CausalLM,
   options: { seed?: number; dropout?: number; masters?: ReadonlyMap<string, Tensor> } = {},
 ): Promise<void> {
+  await expectInside(folder, [configFile, weightsFile]);
   const config = await readAdapterConfig(join(folder, configFile));
   const path = join(folder, weightsFile);
   const file = openWeightFile(path);

@@ -8,6 +8,7 @@ import type { TokenizerConfig, TokenizerJson } from '../text/tokenizer.js';
 import { cachedModelPath, catalogue } from './catalogue.js';
 import { fingerprintFiles } from './fingerprint.js';
 import { frequencyTensor, ggufConfig, ggufTensorName, permutedHeads } from './gguf_config.js';
+import { expectInside } from './inside.js';
 import { describeText, type ModelText } from './model_text.js';
 import { openWeightFile, readF32, WeightFiles, type WeightSource } from './weight_source.js';
 
@@ -61,6 +62,7 @@ export async function resolveModel(model: string, text: TextOptions = {}): Promi
 
 async function openFolder(folder: string, options: TextOptions): Promise<ModelFiles> {
   const names = new Set(await readdir(folder));
+  await expectInside(folder, ['config.json', ...tokenizerFiles, singleFile, indexFile]);
   if (!names.has('config.json')) {
     const gguf = [...names].find((name) => name.endsWith('.gguf'));
     throw new UserError(
@@ -130,10 +132,12 @@ const tokenizerFiles = new Set([
   'generation_config.json',
 ]);
 
+const singleFile = 'model.safetensors';
+const indexFile = `${singleFile}.index.json`;
+
 /** Opens model.safetensors, or the shards that its index names. @returns their names */
 async function openShards(folder: string, names: ReadonlySet<string>, weights: WeightFiles): Promise<string[]> {
-  const single = 'model.safetensors';
-  const indexName = `${single}.index.json`;
+  const [single, indexName] = [singleFile, indexFile];
   if (names.has(single)) {
     const file = openWeightFile(join(folder, single));
     weights.own(file);
@@ -158,6 +162,7 @@ async function openShards(folder: string, names: ReadonlySet<string>, weights: W
       );
     tensorsOfShard.set(shard, [...(tensorsOfShard.get(shard) ?? []), tensor]);
   }
+  await expectInside(folder, tensorsOfShard.keys());
   for (const [shard, tensors] of tensorsOfShard) {
     const file = openWeightFile(join(folder, shard));
     weights.own(file);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ChatTemplate, createChatTemplate } from '../text/chat_template.js';
 import { addTokens, readTemplate, type TextOptions } from '../text/text_options.js';
 import { createTokenizer, type Tokenizer, type TokenizerConfig, type TokenizerJson } from '../text/tokenizer.js';
+import { checkTokenizerJson } from '../text/tokenizer_check.js';
 import { fingerprintText } from './fingerprint.js';
 
 /** What the model's files say. */
@@ -40,6 +41,7 @@ export async function describeText(
 ): Promise<{ text: ModelText; write: WriteText }> {
   const given = chatTemplate === undefined ? null : await readTemplate(chatTemplate);
   const template = given?.source ?? source.template;
+  if (source.json !== null) checkTokenizerJson(source.json, source.tokenizerPath);
   const { json, config } = source.json === null ? source : addTokens(source.json, source.config, addedTokens);
   return {
     text: {

@@ -2,18 +2,21 @@
 import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { writeFileAtomically, writePiecesAtomically } from '../../src/pipeline/files.js';
+import { writeFileAtomically, writePiecesAtomically, writing } from '../../src/pipeline/files.js';
 import { RowFile } from '../../src/pipeline/row_file.js';
 import { lockFolder } from '../../src/pipeline/run_lock.js';
 import { watchForSleep } from '../../src/pipeline/sleep.js';
@@ -27,11 +30,11 @@ afterEach(() => rmSync(folder, { recursive: true }));
 describe('a full disk', () => {
   // /dev/full refuses every write with ENOSPC, as a full disk does.
   it('is said in one line', () => {
-    const file = new RowFile('/dev/full', { readOnly: true });
-    expect(() => file.append({ key: 'a', id: 'a', ok: true })).toThrow(
+    const full = openSync('/dev/full', 'w');
+    expect(() => writing('/dev/full', () => writeSync(full, 'x'))).toThrow(
       /^Expected to be able to write \/dev\/full but the disk is full; free some space, and start the same command again/,
     );
-    file.close();
+    closeSync(full);
   });
 
   it('leaves no half-written file beside the old one', () => {
