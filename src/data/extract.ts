@@ -44,8 +44,12 @@ function statementsAfter(text: string, pattern: RegExp): string[] {
 /** Options are lettered A to P. */
 const lastLetter = 'P';
 
-const phrase =
-  /\banswer\b(?:\s+(?:to|for|of)\b[^.\n:?!]{0,100}?)?\s*,?\s*(?:\bis\b|\bequals\b|\bwould be\b|\bwill be\b|\bmust be\b|=)(?!\s+not\b)/gi;
+const copula = String.raw`\s*,?\s*(?:\bis\b|\bequals\b|\b(?:would|will|must|should)(?:\s+(?:therefore|then|thus))?\s+be\b|=)(?:\s+(?:therefore|then|thus|indeed|simply|definitely)\b)?(?!\s+not\b)`;
+const phrase = new RegExp(String.raw`\banswer\b(?:\s+(?:to|for|of)\b[^.\n:?!]{0,100}?)?${copula}`, 'gi');
+const choicePhrase = new RegExp(
+  String.raw`\b(?:correct|right|best)\s+(?:option|choice)\b${copula}|${phrase.source}`,
+  'gi',
+);
 const label = /\banswer\b(?:\s*\([^)\n]{0,100}\))?[\s*_]*:/gi;
 
 function readStatement(type: AnswerType, statement: string): Reading {
@@ -54,7 +58,7 @@ function readStatement(type: AnswerType, statement: string): Reading {
     const reading = readNumber(statement);
     return reading.kind === 'value' ? formatNumber(reading.value) : reading.kind === 'none' ? 'none' : 'unclear';
   }
-  const text = statement.replace(/\\text\s*\{([^{}]*)\}|\*\*|\$/g, '$1').trim();
+  const text = statement.replace(/\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}|\*\*|\$/g, '$1').trim();
   const alone = canonicalAnswer(type, text);
   if (alone !== null) return type === 'letter' && alone > lastLetter ? 'none' : alone;
   return type === 'letter' ? readLetter(text) : readBoolean(text);
@@ -72,7 +76,7 @@ function readLetter(text: string): Reading {
   const bare = !/[)\].:,"']$|(?:because|since|as)$/i.test(match[0]) && rest.trim() !== '';
   const named = /(?:option|choice|letter)\s/i.test(match[0]);
   if (bare && !named && (letter !== letter.toUpperCase() || letter === 'A' || letter === 'I')) return 'none';
-  if (/^\s*(?:or|and|\/|,)\s*["'([]*[A-P]\b/.test(rest)) return 'unclear';
+  if (/^\s*(?:or\b|and\b|\/|,|&)?\s*["'([]*[A-P]\b(?!')(?:[)\],.]|\s*$)/.test(rest)) return 'unclear';
   return letter.toUpperCase();
 }
 
@@ -82,7 +86,7 @@ function readBoolean(text: string): Reading {
   const leading = /^["'(*]*(yes|no|true|false)\b(?=[\s,.;:!)"'*-]|$)/i.exec(text)?.[1]?.toLowerCase();
   const first = leading ?? (words.length === 1 ? words[0]! : 'not');
   if (first === 'not') return 'unclear';
-  if (leading !== undefined && /\bor\b\s+["'(]*(?:yes|no|true|false)\b/i.test(text)) return 'unclear';
+  if (leading !== undefined && /\b(?:or|and)\b\s+["'(]*(?:yes|no|true|false)\b/i.test(text)) return 'unclear';
   return first === 'yes' || first === 'true' ? 'true' : 'false';
 }
 
@@ -135,14 +139,19 @@ function fallback(type: AnswerType, response: string): Reading {
   const last = lines.at(-1);
   if (last === undefined) return 'none';
   if (type === 'boolean') {
-    const first = /^["'(*]*(yes|no|true|false)\b/i.exec(lines[0]!);
-    return first === null ? readBoolean(last) : canonicalAnswer('boolean', first[1]!)!;
+    // "No evidence supports this" does not say no: the word stands alone, or before a comma, or ends the text.
+    const first = /^["'(*]*(yes|no|true|false)["')*]*(?:[,.;:!]|$)/i.exec(lines[0]!);
+    if (first !== null) return canonicalAnswer('boolean', first[1]!)!;
+    if (!/\b(?:yes|no|true|false)[\s.!*"')]*$/i.test(last) || /\b(?:whether|if)\b|n't\b/i.test(last)) return 'none';
+    return readBoolean(last);
   }
   const alone = canonicalAnswer('letter', last);
   if (alone !== null) return alone > lastLetter ? 'none' : alone;
   const start = readLetter(last);
   if (start !== 'none' && /^["'([]*[A-P][)\].:]/.test(last)) return start;
-  const named = new Set([...last.matchAll(/\(([A-P])\)|\b(?:option|choice)\s+([A-P])\b/g)].map((m) => m[1] ?? m[2]!));
+  const named = new Set(
+    [...last.matchAll(/\(([A-P])\)|\b(?:[Oo]ption|[Cc]hoice)\s+([A-P])\b/g)].map((m) => m[1] ?? m[2]!),
+  );
   return named.size === 1 ? [...named][0]! : named.size > 1 ? 'unclear' : 'none';
 }
 
@@ -164,7 +173,7 @@ export function extractAnswer(
   const tiers: [ExtractionTier, () => Reading][] = [
     ['boxed', () => readBoxes(type, text)],
     ['hashes', () => lastReading(type, hashStatements(type, plain))],
-    ['phrase', () => lastReading(type, statementsAfter(plain, phrase))],
+    ['phrase', () => lastReading(type, statementsAfter(plain, type === 'letter' ? choicePhrase : phrase))],
     ['label', () => lastReading(type, statementsAfter(plain, label))],
   ];
   if (options.fallback ?? true) tiers.push(['fallback', () => fallback(type, text)]);

@@ -158,7 +158,7 @@ const operatorFollows = new RegExp(
   'u',
 );
 const secondNumberFollows = new RegExp(
-  String.raw`^(?:${unitWords}\s*(?:\bor\b|\band\b|\bto\b|-|–|—|&)\s*-?[\d.]|\s+[\p{L}]+\s+\d|\s+\d|\s*,\s*-?\d)`,
+  String.raw`^(?:${unitWords}\s*(?:\bor\b|\band\b|\bto\b|-|–|—|&)\s*-?[\d.]|\s+[\p{L}]+\s+\d|\s+\d|\s*(?:and (?:a|one) (?:half|quarter|third)\b|out of\b|in \d|(?:more|less|fewer|greater|larger|smaller) than\b|times (?:as|more|the|that|\d))|\s*,\s*-?\d)`,
   'u',
 );
 const hedgedBefore =
@@ -204,6 +204,10 @@ export function readNumber(text: string): NumberReading {
   return readFrom(s, first);
 }
 
+/** Between two numbers of one quantity. */
+const compound =
+  /^\s*(?:[\p{L}]+,?\s+and|hours?|hrs?|h|minutes?|mins?|feet|foot|ft|dollars?|pounds?|lbs?|years?|months?|weeks?|days?|kg|m|km)\s*,?\s*$/u;
+
 /** The number that a line of running text ends with: the result behind its last `=`, else its last number. */
 export function readLastNumber(text: string): NumberReading {
   const s = plainText(text);
@@ -214,6 +218,11 @@ export function readLastNumber(text: string): NumberReading {
   const result = equals < 0 ? undefined : all.find((token) => token.start > equals);
   if (mathematical.test(result === undefined ? s : s.slice(equals))) {
     return readMathematics(equals < 0 ? text : text.slice(text.lastIndexOf('=') + 1));
+  }
+  // "2 hours and 30 minutes" is not 30.
+  const earlier = all.at(-2);
+  if (result === undefined && earlier !== undefined && compound.test(s.slice(earlier.end, last.start))) {
+    return { kind: 'ambiguous' };
   }
   return readFrom(s, result ?? last);
 }

@@ -60,6 +60,15 @@ describe('numbers', () => {
     ['The answer is 3/4/2020'],
     ['The answer is √2'],
     ['\\boxed{3, 4}'],
+    ['It takes 2 hours and 30 minutes.'],
+    ['It takes 2 hours 30 minutes.'],
+    ['She has 3 apples and 5 oranges.'],
+    ['The answer is 5 and a half.'],
+    ['The answer is 1 out of 5.'],
+    ['The answer is 20 more than 5.'],
+    ['The answer is 5 times as many.'],
+    ['\\boxed{\\sqrt{2}}'],
+    ['The area is $3\\sqrt{2}$'],
   ])('%j gives no answer', (text) => {
     expect(number(text)).toBeNull();
   });
@@ -83,6 +92,15 @@ describe('letters', () => {
     ['A is too small and C is too large.\n\nB', 'B'],
     ['B) Mitochondria', 'B'],
     ['So we choose option D.', 'D'],
+    ['Option C is correct.', 'C'],
+    ['The correct choice is **D. All of them**', 'D'],
+    ['The answer should be C.', 'C'],
+    ['The answer is therefore (C).', 'C'],
+    ['$\\boxed{\\mathrm{B}}$', 'B'],
+    ['\\boxed{\\textbf{(B)}}', 'B'],
+    ['\\boxed{B. 30}', 'B'],
+    ['The answer is A, because', 'A'],
+    ['The answer is B, A is wrong.', 'B'],
     ['The answer is A.', 'A'],
   ])('%j gives %s', (text, answer) => {
     expect(letter(text)).toBe(answer);
@@ -93,6 +111,11 @@ describe('letters', () => {
     ['The answer is a large city in France.'],
     ['I think it could be anything'],
     ['It is (A) or (B)'],
+    ['\\boxed{A, B}'],
+    ['\\boxed{AB}'],
+    ['The answer is A, C'],
+    ['The answer is not B.'],
+    ["The answer isn't B."],
     ['The answer is A large city.'],
     ['\\boxed{Z}'],
   ])('%j gives no answer', (text) => {
@@ -113,7 +136,16 @@ describe('booleans', () => {
     expect(boolean(text)).toBe(answer);
   });
 
-  it.each([['The answer is not true.'], ['The answer is yes or no.'], ['Perhaps.']])('%j gives no answer', (text) => {
+  it.each([
+    ['The answer is not true.'],
+    ['The answer is yes or no.'],
+    ['Perhaps.'],
+    ['No evidence supports this.'],
+    ['Yes and no.'],
+    ['No one knows'],
+    ['It is unknown whether this is true'],
+    ["It isn't true"],
+  ])('%j gives no answer', (text) => {
     expect(boolean(text)).toBeNull();
   });
 });
