@@ -73,7 +73,7 @@ await runBenchmark(
             '',
             'output tokens/s',
             'best',
-            'ours bf16 is faster by',
+            `ours ${options.ours.split(',')[0]} is faster by`,
             'of the floor',
             'no kernel runs',
             'same tokens',

@@ -3,7 +3,7 @@ import { floorOf } from '../src/bench/floor.js';
 import { formatPercent } from '../src/bench/format.js';
 import { generationWork } from '../src/bench/generation.js';
 import { summarise } from '../src/bench/timing.js';
-import { mixedWorkload, tokensOf, uniformWorkload } from '../src/bench/workload.js';
+import { mixedWorkload, tokensOf, uniformWorkload, type Workload } from '../src/bench/workload.js';
 import { absenceNotes, takeTurns } from './common/contest.js';
 import { generatorOptions, openGenerators } from './common/generators.js';
 import { readOptions } from './common/options.js';
@@ -16,6 +16,7 @@ const options = readOptions({
   high: [1024, 'longest prompt, and longest output'],
   seed: [0, 'of lengths and prompts'],
   rounds: [1, 'times that everybody runs'],
+  'peer-requests': [0, 'requests that peers complete, the first ones; 0: all'],
   sequences: [128, 'sequences that ours runs at once'],
   'kv-cache-gib': [6, "memory for ours' keys and values, each dtype"],
   'llama-sequences': [32, 'sequences that llama.cpp runs at once'],
@@ -41,10 +42,16 @@ await runBenchmark(
       const { vocabSize } = ours[0]!.model.config;
       await takeTurns(contenders, 1, (contender) => contender.run(uniformWorkload(4, low, 2, vocabSize, 1)));
       const workload = mixedWorkload(requests, low, high, vocabSize, options.seed);
-      const runs = await takeTurns(contenders, rounds, (contender) => contender.run(workload));
+      const fewer = mixedWorkload(options['peer-requests'] || requests, low, high, vocabSize, options.seed);
+      const workloadOf = (index: number): Workload => (index < ours.length ? workload : fewer);
+      const runs = await takeTurns(contenders, rounds, (contender) =>
+        contender.run(workloadOf(contenders.indexOf(contender))),
+      );
       const measured = contenders.map(({ name, settings }, index) => ({
         name,
         settings,
+        requests: workloadOf(index).prompts.length,
+        tokens: tokensOf(workloadOf(index)),
         time: summarise(runs[index]!.map(({ seconds }) => seconds)),
         details: runs[index]!.at(-1)!.details ?? null,
       }));
@@ -60,12 +67,22 @@ await runBenchmark(
     conditions: { Model: model, Tokens: `${tokens.input} in, ${tokens.output} out`, Settings: options },
     tables: [
       {
-        columns: ['', 'seconds', 'output tokens/s', 'ours bf16 is faster by', 'of the floor', 'steps', 'preemptions'],
-        rows: measured.map(({ name, time, details }, index) => [
+        columns: [
+          '',
+          'requests',
+          'seconds',
+          'output tokens/s',
+          `ours ${options.ours.split(',')[0]} is faster by`,
+          'of the floor',
+          'steps',
+          'preemptions',
+        ],
+        rows: measured.map(({ name, requests: completed, tokens: own, time, details }, index) => [
           name,
+          String(completed),
           time.median.toFixed(1),
-          (tokens.output / time.median).toFixed(1),
-          (time.median / measured[0]!.time.median).toFixed(2),
+          (own.output / time.median).toFixed(1),
+          (tokens.output / measured[0]!.time.median / (own.output / time.median)).toFixed(2),
           work[index] ? formatPercent(floorOf(work[index], work[index].dtype, rates).seconds / time.median) : '',
           details ? String(details.steps) : '',
           details ? String(details.preemptions) : '',
@@ -74,6 +91,11 @@ await runBenchmark(
     ],
     notes: [
       `Lengths uniform, seed ${options.seed}; all requests there from the start; greedy, no end of sequence. Seconds to the last token of the last request, the median of ${rounds}.`,
+      ...(options['peer-requests'] === 0
+        ? []
+        : [
+            `Peers complete the first ${options['peer-requests']} of the requests, and are compared by output tokens/s. Towards the end fewer run at once, which takes a larger share of a shorter run.`,
+          ]),
       'Ours and transformers dequantise the weights of the file; llama.cpp computes with them as they are.',
       'transformers has no scheduler here: static batches of requests with similar output lengths, padded on the left.',
       'The floor has every request in every step until it ends.',

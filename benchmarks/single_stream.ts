@@ -71,7 +71,7 @@ await runBenchmark(
           'GB/s reached',
           'of read bandwidth',
           'first token ms',
-          'ours bf16 is faster by',
+          `ours ${options.ours.split(',')[0]} is faster by`,
         ],
         rows: measured.map(({ name, prefill, decode, bytesPerToken }) => {
           const rate = output / decode.median;

@@ -2,11 +2,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PeerUnavailable } from '../../src/bench/peer.js';
 
+/** How often somebody who works for long is heard of. */
+const secondsBetweenLines = 15;
+
 /** Idle threads of who ran before spin for a while; nobody shall be measured beside them. */
 const settleMilliseconds = 200;
 
 export interface Contender {
   readonly name: string;
+  /** How far it is, for whoever waits. */
+  state?(): string;
   stop(): Promise<void>;
 }
 
@@ -60,10 +65,20 @@ export async function takeTurns<C extends Contender, R>(
     for (const [index, contender] of contenders.entries()) {
       await sleep(settleMilliseconds);
       const begin = performance.now();
-      results[index]!.push(await run(contender, round));
-      progress(
-        `round ${round + 1} of ${rounds}: ${contender.name}, ${((performance.now() - begin) / 1000).toFixed(1)} s`,
+      const report = (end: string): void => {
+        const seconds = (performance.now() - begin) / 1000;
+        progress(`round ${round + 1} of ${rounds}: ${contender.name}, ${seconds.toFixed(1)} s${end}`);
+      };
+      const clock = setInterval(
+        () => report(` so far${contender.state ? `: ${contender.state()}` : ''}`),
+        1000 * secondsBetweenLines,
       );
+      try {
+        results[index]!.push(await run(contender, round));
+      } finally {
+        clearInterval(clock);
+      }
+      report('');
     }
   }
   return results;

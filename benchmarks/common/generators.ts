@@ -1,6 +1,7 @@
 /** This engine in bf16 and f32, llama.cpp and transformers, all on the weights of one file. */
 import { engineGenerator, type Generator, llamaGenerator, transformersGenerator } from '../../src/bench/generation.js';
 import type { EngineOptions } from '../../src/engine/engine.js';
+import { UserError } from '../../src/errors.js';
 import { type LoadedModel, loadModel } from '../../src/nn/load.js';
 import type { Device } from '../../src/tensor/device.js';
 import { type Contest, type Starts, startContest } from './contest.js';
@@ -9,6 +10,7 @@ export const generatorOptions = {
   model: ['smollm2-135m-instruct', 'a GGUF file or a fetched name'],
   threads: [0, 'of everybody; 0: every core'],
   python: ['python3', 'interpreter of the transformers peer'],
+  ours: ['bf16,f32', 'dtypes of ours, the first of which the others are compared with'],
   peers: ['all', 'llama, transformers-bf16, transformers-f32 with commas between; all; none'],
   out: ['benchmarks/results', 'folder of the results'],
 } as const;
@@ -20,18 +22,22 @@ export interface Sizes {
 }
 
 export interface OpenedContest extends Contest<Generator> {
-  /** Ours first, in bf16. */
+  /** Ours come first among the contenders. */
   readonly ours: readonly LoadedModel[];
   close(): Promise<void>;
 }
 
 export async function openGenerators(
   device: Device,
-  { model, python, peers }: { model: string; python: string; peers: string },
+  { model, python, ours: dtypes, peers }: { model: string; python: string; ours: string; peers: string },
   sizes: Sizes,
 ): Promise<OpenedContest> {
   const ours: LoadedModel[] = [];
-  for (const dtype of ['bf16', 'f32'] as const) ours.push(await loadModel(model, { device, dtype }));
+  for (const dtype of dtypes.split(',')) {
+    if (dtype !== 'bf16' && dtype !== 'f32')
+      throw new UserError(`Expected '--ours' to be bf16, f32 or both with a comma between but received '${dtypes}'`);
+    ours.push(await loadModel(model, { device, dtype }));
+  }
   const { path } = ours[0]!.files;
   const peer = { path, threads: device.statistics().threads };
   const { sequences, contextSize, batchSize } = sizes.llama;

@@ -5,8 +5,18 @@ import { didYouMean, UserError } from '../../src/errors.js';
 export type OptionSpec = Readonly<Record<string, readonly [string | number, string]>>;
 export type Options<S extends OptionSpec> = { readonly [K in keyof S]: S[K][0] extends number ? number : string };
 
-/** Reads `--name value`. `--help` prints the options and ends the process. @throws UserError with the nearest name. */
-export function readOptions<const S extends OptionSpec>(spec: S, args = process.argv.slice(2)): Options<S> {
+/** Reads `--name value` from the command line. `--help` prints the options, a mistake one line; both end the process. */
+export function readOptions<const S extends OptionSpec>(spec: S): Options<S> {
+  try {
+    return parseOptions(spec, process.argv.slice(2));
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    process.exit(1);
+  }
+}
+
+/** @throws UserError with the nearest name. */
+export function parseOptions<const S extends OptionSpec>(spec: S, args: readonly string[]): Options<S> {
   const names = Object.keys(spec);
   const { values } = parseArgs({
     args: args.map((arg) => checked(arg, names)),

@@ -1,6 +1,7 @@
 /** Whole generation: this engine and its peers on one workload, greedy, and the least time it can take. */
 import { basename, dirname } from 'node:path';
 import { Engine, type EngineModel, type EngineOptions } from '../engine/engine.js';
+import { formatStatistics } from '../engine/statistics.js';
 import type { CausalLM } from '../nn/model.js';
 import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
@@ -21,6 +22,8 @@ export interface Generator {
   /** Sizes and settings that its speed depends on. */
   readonly settings: Readonly<Record<string, unknown>>;
   run(workload: Workload): Promise<GenerationRun>;
+  /** How far it is, for whoever waits. */
+  state?(): string;
   stop(): Promise<void>;
 }
 
@@ -28,10 +31,15 @@ export interface Generator {
 export function engineGenerator(loaded: EngineModel, options: EngineOptions = {}): Generator {
   const engine = Engine.create(loaded, { ...options, enablePrefixCaching: false });
   const { dtype, device } = loaded.model;
+  let ended = 0;
+  let requested = 0;
   return {
     name: `compress-distill ${dtype}`,
     settings: { dtype, threads: device.statistics().threads, report: engine.startupReport(), ...options },
+    state: () => `${ended} of ${requested} requests · ${formatStatistics(engine.statistics())}`,
     async run({ prompts, outputs }) {
+      ended = 0;
+      requested = prompts.length;
       const before = engine.statistics();
       const kernelsBefore = kernelSeconds(device);
       const requests = prompts.map((prompt, index) => ({
@@ -44,6 +52,7 @@ export function engineGenerator(loaded: EngineModel, options: EngineOptions = {}
       for await (const { id, tokens: generated, finishReason, error } of engine.generate(requests)) {
         if (finishReason !== 'length') throw new Error(`Request ${id} ended with ${error ?? finishReason}`);
         tokens[Number(id)] = generated;
+        ended += 1;
       }
       const seconds = (performance.now() - begin) / 1000;
       const after = engine.statistics();

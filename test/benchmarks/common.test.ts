@@ -5,16 +5,16 @@ import { expect, test, vi } from 'vitest';
 import { startContest, takeTurns } from '../../benchmarks/common/contest.js';
 import { readEnvironment } from '../../benchmarks/common/environment.js';
 import { agreement } from '../../benchmarks/common/generators.js';
-import { readOptions } from '../../benchmarks/common/options.js';
+import { parseOptions } from '../../benchmarks/common/options.js';
 import { writeResult } from '../../benchmarks/common/result.js';
 import { PeerUnavailable } from '../../src/bench/peer.js';
 
 test('options have defaults, numbers are numbers, and a misspelt one gets the nearest', () => {
   const spec = { rounds: [3, 'rounds'], python: ['python3', 'interpreter'] } as const;
-  expect(readOptions(spec, [])).toEqual({ rounds: 3, python: 'python3' });
-  expect(readOptions(spec, ['--rounds', '5', '--python=x'])).toEqual({ rounds: 5, python: 'x' });
-  expect(() => readOptions(spec, ['--round', '5'])).toThrow("unknown option '--round' (did you mean 'rounds'?)");
-  expect(() => readOptions(spec, ['--rounds', 'many'])).toThrow("'--rounds' to be a number of at least 0");
+  expect(parseOptions(spec, [])).toEqual({ rounds: 3, python: 'python3' });
+  expect(parseOptions(spec, ['--rounds', '5', '--python=x'])).toEqual({ rounds: 5, python: 'x' });
+  expect(() => parseOptions(spec, ['--round', '5'])).toThrow("unknown option '--round' (did you mean 'rounds'?)");
+  expect(() => parseOptions(spec, ['--rounds', 'many'])).toThrow("'--rounds' to be a number of at least 0");
 });
 
 test('everybody runs once a round; who cannot start is left out with the reason', async () => {
@@ -41,6 +41,27 @@ test('everybody runs once a round; who cannot start is left out with the reason'
   expect((await startContest(starts, 'none')).contenders).toEqual([]);
   await expect(startContest(starts, 'a,d')).rejects.toThrow("'d'");
   expect(order.at(-1)).toBe('stop a');
+});
+
+test('who works for long is heard of every quarter of a minute', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+  const lines: string[] = [];
+  vi.spyOn(console, 'error').mockImplementation((line: string) => void lines.push(line));
+  let requests = 0;
+  const slow = { name: 'slow', state: () => `${requests} requests`, stop: async () => {} };
+  await takeTurns([slow], 1, async () => {
+    requests = 1;
+    vi.advanceTimersByTime(16_000);
+    requests = 2;
+    vi.advanceTimersByTime(15_000);
+  });
+  vi.advanceTimersByTime(60_000);
+  vi.useRealTimers();
+  expect(lines).toEqual([
+    'round 1 of 1: slow, 15.0 s so far: 1 requests',
+    'round 1 of 1: slow, 30.0 s so far: 2 requests',
+    'round 1 of 1: slow, 31.0 s',
+  ]);
 });
 
 test('tokens agree up to the first that differs', () => {
