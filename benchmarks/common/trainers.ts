@@ -11,6 +11,7 @@ import { AdamW, disposeGradients, type Parameters } from '../../src/training/opt
 import type { Window } from '../../src/training/packing.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer } from '../../src/training/trainer.js';
+import { windowFlops } from '../../src/training/utilisation.js';
 import type { Contender } from './contest.js';
 
 export interface StepRun {
@@ -20,6 +21,8 @@ export interface StepRun {
 
 export interface TrainingContender extends Contender {
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Floating-point operations of the matrix products of a step, and the dtype of their factors, where known. */
+  readonly flops?: { readonly count: number; readonly dtype: 'f32' | 'bf16' };
   /** Forward, backward, clipping and update on the batch. */
   step(): Promise<StepRun>;
 }
@@ -63,6 +66,7 @@ export async function ourTrainer(
   let steps = 0;
   return {
     name: `compress-distill ${model.dtype}`,
+    flops: { count: windowFlops(model, window, documents.lengths), dtype: model.dtype },
     settings: { dtype: model.dtype, optimizer: 'AdamW, f32 master weights and state', activationCheckpointing },
     async step() {
       const begin = performance.now();
