@@ -5,8 +5,9 @@ import type { TokeniseProgress } from '../training/dataset.js';
 import { describeMemory, formatBytes } from '../training/memory_plan.js';
 import type { TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
-import { type GlobalOptions, overlay } from './options.js';
+import type { GlobalOptions } from './options.js';
 import { runStages } from './run.js';
+import { parseTrainingFile } from './training_file.js';
 
 const examples = `
 FILE.yaml, in short:
@@ -20,10 +21,11 @@ The output folder holds metrics.jsonl ({step, loss, learningRate, gradNorm, toke
 tokensPerSecond, modelFlopUtilisation}) and the weights:
 PEFT's layout for LoRA, safetensors + config.json for full training; peft and transformers load them as they are.
 
+A file of Axolotl's (it has 'base_model') works too: every key is said to be mapped, ignored with the reason, or refused.
 Given the YAML of a study, it runs the study's stage 'train': every arm and student.
 
 Examples:
-  $ compress-distill inspect --model smollm2-135m-instruct --data conversations.jsonl    see what is trained, first
+  $ compress-distill inspect my-student.yaml               see which tokens are trained, first
   $ compress-distill train my-student.yaml
   $ compress-distill train my-student.yaml --threads 4 --dtype bf16`;
 
@@ -40,8 +42,7 @@ export function addTrain(program: Command): void {
 async function trainFile(file: string, options: GlobalOptions): Promise<void> {
   const { value } = await readYaml(file);
   if (isStudy(value)) return runStages(file, options, ['train']);
-  const { parseTrainConfig } = await import('../training/config.js');
-  const config = parseTrainConfig(overlay(value, options), file);
+  const config = await parseTrainingFile(value, file, options);
   await interruptible('The same command resumes from the last checkpoint.', async (signal) => {
     const { train } = await import('../training/train.js');
     const progress = createProgress();

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { readYaml } from '../data/yaml_file.js';
+import { dataFormatSchema } from './data_format.js';
 import { parseStrict } from './strict_schema.js';
 
 const positiveInteger = z.number().int().min(1);
@@ -49,6 +50,8 @@ export const trainSchema = z
     data: z
       .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
       .transform((paths) => (Array.isArray(paths) ? paths : [paths])),
+    /** How rows name things, where not as above. */
+    dataFormat: dataFormatSchema.prefault({}),
     /** The folder to write: weights, metrics.jsonl, checkpoints. Required. */
     output: z.string().min(1),
 

@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
 import type { ModelFiles } from '../weights/model_files.js';
+import { type DataFormat, plainFormat } from './data_format.js';
 import type { CheckRow } from './objectives/objective.js';
 import { Pauses } from './pauses.js';
 import { StoredDocuments } from './stored_documents.js';
@@ -57,6 +58,8 @@ export interface DatasetOptions {
   /** The most tokens a document may have. */
   readonly maxTokens: number;
   readonly overlong: 'drop' | 'truncate' | 'error';
+  /** How rows name things. Default: as this project writes them. */
+  readonly format?: DataFormat;
   /** Keep the further keys of the rows, for an objective that may ask for them. Default: false. */
   readonly keepData?: boolean;
   /** What the objective demands of a row. */
@@ -75,9 +78,9 @@ export interface DatasetOptions {
  *   `overlong: 'error'`), and for data in which nothing is left to train
  */
 export async function loadDataset(files: readonly string[], options: DatasetOptions): Promise<Dataset> {
-  const { model, folder = defaultTokenisedFolder(), keepData = false, signal } = options;
+  const { model, folder = defaultTokenisedFolder(), format = plainFormat, keepData = false, signal } = options;
   signal?.throwIfAborted();
-  const key = await cacheKey(files, { text: model.textFingerprint(), keepData }, signal);
+  const key = await cacheKey(files, { text: model.textFingerprint(), format, keepData }, signal);
   const cached = await openCached(folder, key);
   const file = cached ?? (await storeCached(folder, key, tokeniseFiles(files, options)));
   try {
@@ -114,16 +117,23 @@ const batchBytes = 2 ** 18;
 /** The rows of all files in order. */
 async function* tokeniseFiles(
   files: readonly string[],
-  { model, keepData = false, threads = availableParallelism(), signal, onProgress }: DatasetOptions,
+  {
+    model,
+    format = plainFormat,
+    keepData = false,
+    threads = availableParallelism(),
+    signal,
+    onProgress,
+  }: DatasetOptions,
 ): AsyncGenerator<{ file: number; rows: TokenisedRows }> {
   const sizes = await Promise.all(files.map(fileSize));
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
   const pool =
     totalBytes < bytesWorthThreads
       ? null
-      : new TokenisePool(threads, { model: model.path, text: model.textOptions, keepData });
+      : new TokenisePool(threads, { model: model.path, text: model.textOptions, format, keepData });
   const pauses = new Pauses();
-  const settings = { tokenizer: model.tokenizer!, template: model.chatTemplate!, keepData };
+  const settings = { tokenizer: model.tokenizer!, template: model.chatTemplate!, format, keepData };
   const [done, before] = [
     { rows: 0, tokens: 0, bytes: 0 },
     { file: -1, lines: 0 },

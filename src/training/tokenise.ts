@@ -1,26 +1,18 @@
 // Lines of JSON to tokenised rows: what a thread does with its share of a file.
 
 import { isUtf8 } from 'node:buffer';
-import { z } from 'zod';
 import { hashToInteger } from '../data/draws.js';
 import { encodeConversation } from '../text/chat_targets.js';
-import type { ChatTemplate, Message } from '../text/chat_template.js';
+import type { ChatTemplate } from '../text/chat_template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import { type Conversation, conversationReader, type DataFormat } from './data_format.js';
 import type { Pauses } from './pauses.js';
-import { parseStrict } from './strict_schema.js';
 import { RowsBuilder, type TokenisedRows } from './tokenised_rows.js';
-
-/** A row of training data; further keys are for the objective. */
-export const conversationRow = z.looseObject({
-  id: z.union([z.string(), z.number()]).optional(),
-  messages: z
-    .array(z.looseObject({ role: z.string(), content: z.string(), reasoning_content: z.string().optional() }))
-    .min(1),
-});
 
 export interface TextSettings {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
+  readonly format: DataFormat;
   /** Keep the further keys of the rows. */
   readonly keepData: boolean;
 }
@@ -54,11 +46,12 @@ export async function tokeniseLines(
   pauses: Pauses | null = null,
 ): Promise<TokenisedLines> {
   const lines = splitLines(bytes);
+  const read = conversationReader(settings.format);
   const builder = new RowsBuilder();
   for (const [index, text] of lines.entries()) {
     if (text.trim() !== '') {
       try {
-        builder.add({ ...tokeniseRow(parseJson(text), settings), line: index + 1 });
+        builder.add({ ...tokeniseRow(read(parseJson(text)), settings), line: index + 1 });
       } catch (error) {
         throw new LineError(index + 1, (error as Error).message);
       }
@@ -89,20 +82,10 @@ function parseJson(text: string): unknown {
   }
 }
 
-function tokeniseRow(row: unknown, { tokenizer, template, keepData }: TextSettings) {
-  const { id, messages, ...further } = parseStrict(conversationRow, row);
-  const { tokens, labels } = encodeConversation(messages.map(toMessage), template, tokenizer);
+function tokeniseRow(row: Conversation, { tokenizer, template, keepData }: TextSettings) {
+  const { id, messages, data } = row;
+  const { tokens, labels } = encodeConversation(messages, template, tokenizer);
   if (!labels.some((label, position) => position > 0 && label >= 0))
     throw new Error('Expected an assistant message to train on but received nothing to train; remove the row');
-  const name = id === undefined ? null : String(id);
-  const identity = name === null ? Number.NaN : hashToInteger(name);
-  return { tokens, labels, id: name, data: keepData ? further : {}, identity };
-}
-
-function toMessage({
-  role,
-  content,
-  reasoning_content,
-}: z.output<typeof conversationRow>['messages'][number]): Message {
-  return reasoning_content === undefined ? { role, content } : { role, content, reasoning_content };
+  return { tokens, labels, id, data: keepData ? data : {}, identity: id === null ? Number.NaN : hashToInteger(id) };
 }

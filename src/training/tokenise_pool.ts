@@ -3,6 +3,7 @@
 import { Worker } from 'node:worker_threads';
 import { workerFile } from '../distributed/worker_file.js';
 import type { TextOptions } from '../text/text_options.js';
+import type { DataFormat } from './data_format.js';
 import { LineError, type TokenisedLines } from './tokenise.js';
 import type { TokeniseAnswer } from './tokenise_worker.js';
 
@@ -12,6 +13,7 @@ export interface TokeniseSetup {
   readonly model: string;
   /** What is changed about them. */
   readonly text: TextOptions;
+  readonly format: DataFormat;
   readonly keepData: boolean;
 }
 

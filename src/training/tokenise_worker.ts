@@ -11,12 +11,12 @@ export type TokeniseAnswer =
   /** `line` from 1 for a mistake in it, null for any other error. */
   | { readonly line: number | null; readonly message: string };
 
-const { model, text, keepData } = workerData as TokeniseSetup;
+const { model, text, format, keepData } = workerData as TokeniseSetup;
 
 async function open(): Promise<TextSettings> {
   const { tokenizer, chatTemplate, weights } = await resolveModel(model, text);
   weights.close();
-  return { tokenizer: tokenizer!, template: chatTemplate!, keepData };
+  return { tokenizer: tokenizer!, template: chatTemplate!, format, keepData };
 }
 
 const settings = open();

@@ -183,7 +183,7 @@ function loadConversations(
   const maxTokens = Math.min(config.sequenceLength, context);
   const keepData = config.objective !== 'cross-entropy';
   const { data, overlong, tokenisedFolder: folder, threads } = config;
-  const limits = { maxTokens, overlong, keepData, checkRow };
+  const limits = { format: config.dataFormat, maxTokens, overlong, keepData, checkRow };
   return loadDataset(data, { model: files, ...limits, folder, threads, signal, onProgress: onTokenise });
 }
 

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { modelFolder } from '../support/fixtures.js';
@@ -27,6 +28,41 @@ test('the table shows every token, the answer and its end of turn trained', () =
   expect(text).toBe('42<|im_end|>');
   const all = lines.filter((line) => /^ +\d+ +\d+ {2}/.test(line));
   expect(lines.at(-1)).toBe(`${all.length} tokens: ${trained.length} trained, ${all.length - trained.length} not`);
+});
+
+test("a row as a training file sees it, this project's or Axolotl's", () => {
+  const template =
+    '{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}';
+  const plain = {
+    model: modelFolder('chat'),
+    data: 'in.jsonl',
+    output: 'out',
+    chatTemplate: template,
+    sequenceLength: 20,
+  };
+  writeFileSync(join(folder(), 'own.yaml'), JSON.stringify(plain));
+  const axolotl = {
+    ...{ base_model: modelFolder('chat'), sample_packing: true, chat_template: 'jinja', chat_template_jinja: template },
+    datasets: [{ path: 'in.jsonl', type: 'chat_template' }],
+  };
+  writeFileSync(join(folder(), 'axolotl.yaml'), JSON.stringify(axolotl));
+  writeRows(join(folder(), 'in.jsonl'), [
+    {
+      messages: [
+        { role: 'user', content: 'How many?' },
+        { role: 'assistant', content: '42' },
+      ],
+    },
+  ]);
+  const own = run(['inspect', 'own.yaml'], folder());
+  expect(own.stdout).toMatch(/untrained {2}" "\n.* trained {4}"4"\n.* trained {4}"2"\n.*trained {4}"<\|im_end\|>"\n/);
+  expect(own.stdout.trimEnd()).toMatch(/over-long: 'sequenceLength' is 20$/);
+  const theirs = run(['inspect', 'axolotl.yaml'], folder());
+  expect(theirs.stderr).toMatch(/^axolotl\.yaml is Axolotl's; read as\n {2}base_model +→ model: /);
+  expect(theirs.stdout.split('\n').slice(1, -2)).toEqual(own.stdout.split('\n').slice(1, -3));
+  expect(run(['inspect', '--data', 'in.jsonl'], folder()).errors).toEqual([
+    "error: required option '--model <model>' not specified, nor a training file",
+  ]);
 });
 
 test('a row by its id, in colour', () => {
