@@ -1,19 +1,24 @@
 import { launch } from '../tensor/launch.js';
 import { currentTape, record } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { mul, scale } from './elementwise.js';
+import { sum } from './reduce.js';
 
 /**
  * Σ weight[t] · (−log p(target[t])) over the rows, p = softmax(hidden · outputWeightᵀ), without ever holding T × V logits.
  *
  * hidden [T, E], outputWeight [V, E], targets i32 [T] (−1: none), weights f32 [T] → loss f32 [1]. The weights are known
  * beforehand, so the gradients are computed on the way and the loss must be where the backward pass starts; for any other
- * upstream gradient there is {@link tokenLogprobs}.
+ * upstream gradient there is {@link tokenLogprobs}. Where no tape wants a gradient none is computed.
  */
 export function crossEntropy(hidden: Tensor, outputWeight: Tensor, targets: Tensor, weights: Tensor): Tensor {
+  const tape = currentTape();
+  if (!tape?.tracks(hidden) && !tape?.tracks(outputWeight))
+    return scale(sum(mul(tokenLogprobs(hidden, outputWeight, targets).logprobs, weights)), -1);
   const perToken = Tensor.empty(hidden.device, [hidden.shape[0]!], 'f32');
   const loss = Tensor.empty(hidden.device, [1], 'f32');
   const dHidden = hidden.like();
-  const trainsHead = currentTape()?.tracks(outputWeight) ?? false;
+  const trainsHead = tape?.tracks(outputWeight) ?? false;
   const dWeight = trainsHead ? Tensor.zeros(hidden.device, outputWeight.shape, 'f32') : null;
   launch('linear_cross_entropy', [hidden, outputWeight, targets, weights, perToken, dHidden, dWeight]);
   launch('sum', [perToken, loss]);

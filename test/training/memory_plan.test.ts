@@ -75,6 +75,22 @@ describe('planMemory', () => {
     await device.close();
   });
 
+  it('counts modules that are trained whole beside adapters', () => {
+    const embeddings = 131 * 64;
+    for (const [dtype, masters] of [
+      ['f32', 0],
+      ['bf16', 4],
+    ] as const) {
+      const plan = (modulesToSave: string[]) =>
+        planMemory(source, settings({ dtype, lora: { rank: 4, modulesToSave } }), 100);
+      const [without, tied] = [plan([]), plan(['embed_tokens', 'lm_head'])];
+      expect(tied.gradients - without.gradients).toBe(4 * embeddings);
+      expect(tied.optimizer - without.optimizer).toBe((8 + masters) * embeddings);
+      expect(tied.activations - without.activations).toBe(4 * embeddings);
+      expect(tied.weights).toBe(without.weights);
+    }
+  });
+
   it('grows with ranks and tokens', () => {
     const one = planMemory(source, settings({}), 100);
     const two = planMemory(source, settings({ dataParallel: 2 }), 100);
