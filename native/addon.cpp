@@ -183,6 +183,26 @@ Napi::Value enqueue(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value startRecording(const Napi::CallbackInfo& info) {
+  device(info).device->startRecording();
+  return info.Env().Undefined();
+}
+
+Napi::Value stopRecording(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(device(info).device->stopRecording()));
+}
+
+// replay(device, recording)
+Napi::Value replay(const Napi::CallbackInfo& info) {
+  device(info).device->replay(integer(info, 1));
+  return info.Env().Undefined();
+}
+
+Napi::Value releaseRecording(const Napi::CallbackInfo& info) {
+  device(info).device->releaseRecording(integer(info, 1));
+  return info.Env().Undefined();
+}
+
 // write(device, handle, byteOffset, bytes): copies now, lands in stream order.
 Napi::Value write(const Napi::CallbackInfo& info) {
   OpenDevice& open = device(info);
@@ -304,6 +324,10 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<release>(exports, "release");
   expose<failAllocationsAfter>(exports, "failAllocationsAfter");
   expose<enqueue>(exports, "enqueue");
+  expose<startRecording>(exports, "startRecording");
+  expose<stopRecording>(exports, "stopRecording");
+  expose<replay>(exports, "replay");
+  expose<releaseRecording>(exports, "releaseRecording");
   expose<write>(exports, "write");
   expose<read>(exports, "read");
   expose<synchronize>(exports, "synchronize");

@@ -21,6 +21,7 @@ void Command::clear() {
   target.reset();
   job = nullptr;
   done = nullptr;
+  replayed.reset();
   poison.reset();
   fence = 0;
   start = end = nullptr;
@@ -43,6 +44,8 @@ Device::~Device() {
   stop();
   for (const auto& storage : handles_)
     if (storage) allocator_.release(storage);
+  for (const auto& recording : recordings_)
+    if (recording) allocator_.dissolve(*recording->pool);
 }
 
 void Device::stop() {
@@ -111,6 +114,10 @@ std::unique_ptr<Command> Device::command() {
 }
 
 void Device::enqueue(std::unique_ptr<Command> command) {
+  if (recording_) {
+    recording_->commands.push_back(std::move(command));
+    return;
+  }
   bool asleep;
   {
     std::lock_guard lock(mutex_);
@@ -131,6 +138,7 @@ void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void
 }
 
 void Device::write(std::shared_ptr<Storage> storage, int64_t offset, std::vector<uint8_t> data) {
+  expectNoRecording("an upload");
   auto staged = std::make_shared<const std::vector<uint8_t>>(std::move(data));  // a job can be copied, so its data is shared
   enqueueJob(
       std::move(storage),
@@ -144,6 +152,7 @@ void Device::write(std::shared_ptr<Storage> storage, int64_t offset, std::vector
 }
 
 void Device::upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, std::function<void(void*)> produce) {
+  expectNoRecording("an upload");
   enqueueJob(
       std::move(storage),
       [this, offset, bytes, produce = std::move(produce)](void* address) {
@@ -169,6 +178,38 @@ void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t byte
 }
 
 void Device::fence(std::function<void(const Poison&)> done) { enqueueJob(nullptr, nullptr, std::move(done)); }
+
+void Device::expectNoRecording(const char* what) const {
+  if (recording_) throw Error(std::string("Expected only operations while recording but received ") + what);
+}
+
+void Device::startRecording() {
+  expectNoRecording("a second recording");
+  recording_ = std::make_shared<Recording>();
+  allocator_.usePool(recording_->pool);
+}
+
+int64_t Device::stopRecording() {
+  if (!recording_) throw Error("Expected a recording in progress but there is none");
+  allocator_.usePool(nullptr);
+  recordings_.push_back(std::move(recording_));
+  recording_ = nullptr;
+  return static_cast<int64_t>(recordings_.size()) - 1;
+}
+
+void Device::replay(int64_t recording) {
+  expectNoRecording("a replay");
+  std::unique_ptr<Command> command = this->command();
+  command->replayed = recordings_.at(static_cast<size_t>(recording));
+  if (!command->replayed) throw Error("Expected a live recording but it was disposed");
+  enqueue(std::move(command));
+}
+
+void Device::releaseRecording(int64_t recording) {
+  std::shared_ptr<Recording>& held = recordings_.at(static_cast<size_t>(recording));
+  if (held) allocator_.dissolve(*held->pool);  // replays that are still queued come before the blocks' next owners
+  held = nullptr;
+}
 
 double Device::measureRate(int rate) {
   return accelerator_ ? accelerator_->measureRate(rate) : cd::measureRate(static_cast<Rate>(rate), threads());

@@ -28,6 +28,8 @@ constexpr int kMaxTensors = 16;
 constexpr int kMaxAttributes = 16;
 
 // One queued operation: either a kernel or a job of the stream's thread (a copy, a file read, a fence).
+struct Recording;
+
 struct Command {
   const Op* op = nullptr;
   int number = 0;  // of the operation
@@ -42,11 +44,19 @@ struct Command {
   std::function<void(void* address)> job;
   std::function<void(const Poison& poison)> done;  // of a job: told how it went
 
+  std::shared_ptr<const Recording> replayed;  // its commands run in this one's place
+
   Poison poison;                          // why it did not run
   uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
   void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile
 
   void clear();
+};
+
+// Operations to run again and again, with memory of their own.
+struct Recording {
+  std::vector<std::unique_ptr<Command>> commands;
+  std::shared_ptr<Pool> pool = std::make_shared<Pool>();
 };
 
 // What an operation has cost since the device was opened: the stream's thread, or, in an accelerator's profile, the accelerator.
@@ -91,7 +101,14 @@ class Device {
             std::function<void(const Poison&)> done);
   void fence(std::function<void(const Poison&)> done);
   double measureRate(int rate);  // called from `produce`
-  void wait();                   // blocks until the stream is idle
+  // Between the two what is enqueued is kept and not run; only operations may be. Memory taken meanwhile is the recording's.
+  void startRecording();
+  int64_t stopRecording();  // → its number
+  void replay(int64_t recording);
+  void releaseRecording(int64_t recording);
+  void expectNoRecording(const char* what) const;  // throws Error while there is one
+
+  void wait();  // blocks until the stream is idle
 
   int addCommunicator(std::unique_ptr<Communicator> communicator);
   void stop();  // no command runs after this
@@ -116,6 +133,7 @@ class Device {
   bool awaitCommands(std::vector<std::unique_ptr<Command>>& batch);
   bool nothingNew() const;
   void launch(Command& command);
+  void runReplay(const Recording& recording);
   void launchKernel(Command& command);
   void retire(Command& command, const Failure* failure);
   void retireKernel(Command& command, const Failure* failure);
@@ -142,6 +160,9 @@ class Device {
   std::vector<int64_t> freeHandles_;
   std::vector<std::unique_ptr<Communicator>> communicators_;
   std::vector<Collective*> collectives_;
+
+  std::shared_ptr<Recording> recording_;                // in progress
+  std::vector<std::shared_ptr<Recording>> recordings_;  // by number
 
   std::mutex mutex_;
   std::condition_variable wake_, idle_;

@@ -89,12 +89,27 @@ void Device::launch(Command& command) {
     if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
   }
   if (command.op) return launchKernel(command);
+  if (command.replayed) return runReplay(*command.replayed);
   if (command.target) command.poison = command.target->poison;
   if (command.poison || !command.job) return;
   try {
     command.job(command.target ? resolve(command.target->address) : nullptr);
   } catch (const std::exception& error) {
     command.poison = poisonOf(error.what());
+  }
+}
+
+// Copies run: a command is changed by running, and the next replay wants it as it was.
+void Device::runReplay(const Recording& recording) {
+  for (const std::unique_ptr<Command>& recorded : recording.commands) {
+    auto command = std::make_unique<Command>(*recorded);
+    if (accelerator_) {
+      enqueued_.fetch_add(1, std::memory_order_relaxed);
+      launchAhead(std::move(command));
+    } else {
+      launch(*command);
+      retire(*command, nullptr);
+    }
   }
 }
 
@@ -164,7 +179,7 @@ void Device::retireKernel(Command& command, const Failure* failure) {
 // --- on an accelerator ----------------------------------------------------------------------------------------------
 
 void Device::launchAhead(std::unique_ptr<Command> command) {
-  while (launched_.size() == FailureLog::kPlaces && !retirePassed()) std::this_thread::sleep_for(kPollEvery);
+  while (launched_.size() >= FailureLog::kPlaces && !retirePassed()) std::this_thread::sleep_for(kPollEvery);
   if (lost_) command->poison = lost_;
   else launch(*command);
   // Only then is it the accelerator's error and not the command's that the launch has met.

@@ -46,6 +46,7 @@ void Environment::drain(Napi::Env env) {
 
 Napi::Promise Environment::promise(Napi::Env env, OpenDevice& open, std::shared_ptr<Storage> source, int64_t offset,
                                    int64_t bytes) {
+  open.device->expectNoRecording("a read or a wait");
   auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, nullptr};
   const Napi::Promise promise = pending->deferred.Promise();
   void* target = nullptr;

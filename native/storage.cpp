@@ -24,21 +24,36 @@ std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
     throw Error("Device memory: Expected room for " + mebibytes(size) + " but " + mebibytes(statistics_.liveBytes) +
                 " of the limit of " + mebibytes(limit_) +
                 " are in use; raise the limit, or use shorter sequences, smaller batches or activation checkpointing");
-  // A cached block may be up to a quarter too large: less reuse would cost memory between blocks, more inside them.
-  const auto cached = free_.lower_bound(size);
-  void* address;
-  int64_t blockBytes = size;
-  if (cached != free_.end() && cached->first <= size + size / 4) {
-    blockBytes = cached->first;
-    address = cached->second;
-    free_.erase(cached);
-  } else {
-    address = reserve(size);
-  }
-  statistics_.liveBytes += blockBytes;
+  const auto [address, blockBytes] = pool_ ? fromPool(size) : fromAll(size);
   statistics_.liveTensors += 1;
   statistics_.peakBytes = std::max(statistics_.peakBytes, statistics_.liveBytes);
-  return std::make_shared<Storage>(address, bytes, blockBytes);
+  auto storage = std::make_shared<Storage>(address, bytes, blockBytes);
+  storage->pool = pool_;
+  return storage;
+}
+
+namespace {
+// A cached block may be up to a quarter too large: less reuse would cost memory between blocks, more inside them.
+std::pair<void*, int64_t> takeFitting(std::multimap<int64_t, void*>& free, int64_t size) {
+  const auto cached = free.lower_bound(size);
+  if (cached == free.end() || cached->first > size + size / 4) return {nullptr, 0};
+  const std::pair<void*, int64_t> block{cached->second, cached->first};
+  free.erase(cached);
+  return block;
+}
+}  // namespace
+
+std::pair<void*, int64_t> Allocator::fromAll(int64_t size) {
+  std::pair<void*, int64_t> block = takeFitting(free_, size);
+  if (!block.first) block = {reserve(size), size};
+  statistics_.liveBytes += block.second;
+  return block;
+}
+
+// A pool's blocks count as live whether it uses them or not.
+std::pair<void*, int64_t> Allocator::fromPool(int64_t size) {
+  const std::pair<void*, int64_t> block = takeFitting(pool_->free, size);
+  return block.first ? block : fromAll(size);
 }
 
 void* Allocator::reserve(int64_t size) {
@@ -66,9 +81,22 @@ void* Allocator::reserve(int64_t size) {
 void* Allocator::take(int64_t size) { return accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(256, size); }
 
 void Allocator::release(const std::shared_ptr<Storage>& storage) {
+  statistics_.liveTensors -= 1;
+  if (storage->pool && !storage->pool->dissolved) {
+    storage->pool->free.emplace(storage->blockBytes, storage->block);
+    return;
+  }
   free_.emplace(storage->blockBytes, storage->block);
   statistics_.liveBytes -= storage->blockBytes;
-  statistics_.liveTensors -= 1;
+}
+
+void Allocator::dissolve(Pool& pool) {
+  for (const auto& [size, address] : pool.free) {
+    free_.emplace(size, address);
+    statistics_.liveBytes -= size;
+  }
+  pool.free.clear();
+  pool.dissolved = true;
 }
 
 void Allocator::trim() {

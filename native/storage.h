@@ -17,12 +17,19 @@ namespace cd {
 // Why data is not there: set on the stream's thread when an operation fails, handed on to all that depends on it.
 using Poison = std::shared_ptr<const std::string>;
 
+// Blocks that a recording keeps to itself while it lives: its operations know their addresses.
+struct Pool {
+  std::multimap<int64_t, void*> free;
+  bool dissolved = false;
+};
+
 struct Storage {
   void* block;    // what the allocator knows it by
   void* address;  // what operations know it by: opaque on cpu-chaos, where only Device::resolve makes a pointer of it
   int64_t bytes;  // as asked for
   int64_t blockBytes;
-  Poison poison;  // touched by the stream's thread only
+  Poison poison;               // touched by the stream's thread only
+  std::shared_ptr<Pool> pool;  // where the block goes back to; null: to everybody
 
   Storage(void* block, int64_t bytes, int64_t blockBytes) : block(block), address(block), bytes(bytes), blockBytes(blockBytes) {}
 };
@@ -44,11 +51,15 @@ class Allocator {
 
   std::shared_ptr<Storage> allocate(int64_t bytes);  // throws Error with what is missing and the remedy
   void release(const std::shared_ptr<Storage>& storage);
+  void usePool(std::shared_ptr<Pool> pool) { pool_ = std::move(pool); }  // for what is allocated from here on; null: none
+  void dissolve(Pool& pool);                                             // its blocks are everybody's from here on
   void trim();  // gives cached blocks back to the system; the stream must be idle
   void failAfter(int64_t allocations) { failAfter_ = allocations; }  // the test device's switch; −1: never
   const MemoryStatistics& statistics() const { return statistics_; }
 
  private:
+  std::pair<void*, int64_t> fromAll(int64_t size);  // address and size of a block
+  std::pair<void*, int64_t> fromPool(int64_t size);
   void* reserve(int64_t size);
   void* take(int64_t size);
 
@@ -56,6 +67,7 @@ class Allocator {
   int64_t limit_;
   std::function<void()> synchronise_;
   std::multimap<int64_t, void*> free_;
+  std::shared_ptr<Pool> pool_;
   MemoryStatistics statistics_;
   int64_t failAfter_ = -1;
 };

@@ -98,6 +98,12 @@ export interface Native {
   release(device: number, handle: number): void;
   failAllocationsAfter(device: number, allocations: number): void;
   enqueue(device: number, trace?: string): void;
+  /** Until {@link Native.stopRecording}, operations are kept and not run; uploads, reads and waits are refused. */
+  startRecording(device: number): void;
+  /** @returns the number of the recording. */
+  stopRecording(device: number): number;
+  replay(device: number, recording: number): void;
+  releaseRecording(device: number, recording: number): void;
   write(device: number, handle: number, byteOffset: number, bytes: Uint8Array): void;
   read(device: number, handle: number, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   synchronize(device: number): Promise<void>;

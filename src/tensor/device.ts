@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type DeviceStatistics, native, type OpName } from '../native.js';
+import { Recording, type Slots } from './recording.js';
 
 export interface DeviceOptions {
   /** CPU threads that one operation may use; default: all that the process may run on. */
@@ -66,6 +67,14 @@ export class Device {
       .map(({ name }, index) => ({ op: name, calls: costs[2 * index]!, seconds: costs[2 * index + 1]! * 1e-9 }))
       .filter(({ calls }) => calls > 0)
       .sort((a, b) => b.seconds - a.seconds);
+  }
+
+  /**
+   * Keeps the operations that `fn` enqueues, without running them, to be replayed with other contents of `slots`. Tensors made
+   * inside have memory of the recording's own. Inside there can be no upload, read or wait.
+   */
+  record<S extends Slots, R>(slots: S, fn: () => R): Recording<S, R> {
+    return new Recording(this, slots, fn);
   }
 
   /** Waits for what is enqueued, if the device still works, and gives all memory back; tensors of this device are gone with it. */
