@@ -5,7 +5,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type GoldenArray, readSafetensors } from './safetensors.js';
 
-const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
+// The compiler leaves data where it is.
+const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url)).replace(
+  /([\\/])dist[\\/]test[\\/]/,
+  '$1test$1',
+);
 
 /** The tiny Llamas saved by transformers; test/fixtures/README.md says how they differ. */
 export const GOLDEN_MODELS = ['tied', 'linear', 'llama3', 'yarn', 'bias', 'sharded', 'bf16', 'chat'] as const;
