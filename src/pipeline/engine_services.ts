@@ -1,6 +1,5 @@
 /** The services of a study on the real engine and trainer. Imports the addon: load it only when there is work. */
 import { Engine } from '../engine/engine.js';
-import { formatStatistics } from '../engine/statistics.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
@@ -135,7 +134,10 @@ function openModel(name: string, { loaded, engine }: Loaded): OpenModel {
     tokenizer: plainTokenizer(needTokenizer(name, loaded.tokenizer)),
     render: (messages, continuation) => chatTemplate.render(messages, { addGenerationPrompt: true }) + continuation,
     generate: (requests, { signal }) => engine.generate(toEngineRequests(requests), { signal }),
-    status: () => formatStatistics(engine.statistics()),
+    status: () => {
+      const { tokensPerSecond, kvUse } = engine.statistics();
+      return `${Math.round(tokensPerSecond)} tokens/s · KV ${Math.round(kvUse * 100)} %`;
+    },
     deviceSeconds: () => engine.statistics().busySeconds,
   };
 }

@@ -55,7 +55,7 @@ export interface OpenModel {
   render(messages: ChatMessage[], continuation: string): string;
   /** All requests as one batch, taken as there is room for them; completions as they finish, in any order. */
   generate(requests: Iterable<TextRequest>, options: { signal: AbortSignal }): AsyncIterable<TextCompletion>;
-  /** What the engine is doing, for the progress line: tokens/s, sequences, KV use. */
+  /** What the engine is doing, for the progress line: tokens/s and KV use. */
   status?(): string;
   /** Seconds that the device has worked since the model was opened. */
   deviceSeconds?(): number;

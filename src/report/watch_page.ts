@@ -25,7 +25,7 @@ function drawLive(live) {
   at('now').append(
     make('p', live.stage + ': ' + live.done.toLocaleString('en-US') + ' of ' + live.total.toLocaleString('en-US') + ' ' + live.unit),
     make('progress', '', { max: live.total, value: live.done }),
-    make('p', [figure(live.rate) + ' ' + live.unit + '/s', figure(live.tokensPerSecond) + ' tokens/s', duration(live.secondsLeft) + ' left', live.state, fresh ? null : 'last heard of ' + new Date(live.updated).toLocaleTimeString()].filter(Boolean).join(' · '), { class: 'note' }),
+    make('p', [figure(live.rate) + ' ' + live.unit + '/s', live.state || figure(live.tokensPerSecond) + ' tokens/s', duration(live.secondsLeft) + ' left', fresh ? null : 'last heard of ' + new Date(live.updated).toLocaleTimeString()].filter(Boolean).join(' · '), { class: 'note' }),
   );
 }
 
