@@ -80,7 +80,7 @@ export interface DatasetOptions {
 export async function loadDataset(files: readonly string[], options: DatasetOptions): Promise<Dataset> {
   const { model, folder = defaultTokenisedFolder(), format = plainFormat, keepData = false, signal } = options;
   signal?.throwIfAborted();
-  const key = await cacheKey(files, { text: model.textFingerprint(), format, keepData }, signal);
+  const key = await cacheKey(files, { text: await model.textFingerprint(), format, keepData }, signal);
   const cached = await openCached(folder, key);
   const file = cached ?? (await storeCached(folder, key, tokeniseFiles(files, options)));
   try {
@@ -224,7 +224,9 @@ async function select(file: TokenisedFile, files: readonly string[], { maxTokens
   const lengths = index.lengths.slice();
   const trained = index.trained.slice();
   const counts = { overlong: 0, truncated: 0, dropped: 0, tokens: 0, trainedTokens: 0 };
-  const all = { path: file.path, files, rows: Uint32Array.from(lengths.keys()), lengths, trained };
+  const rows = new Uint32Array(info.rows);
+  for (let row = 0; row < info.rows; ++row) rows[row] = row;
+  const all = { path: file.path, files, rows, lengths, trained };
   const documents = new StoredDocuments(file, { ...all, identities: index.identities });
   const pauses = new Pauses();
   for (let row = 0; row < info.rows; ++row) {
@@ -246,7 +248,7 @@ async function select(file: TokenisedFile, files: readonly string[], { maxTokens
     }
     if (row % 64 === 0 && pauses.due()) await pauses.turn();
   }
-  const kept = all.rows.filter((row) => trained[row]! > 0);
+  const kept = rows.filter((row) => trained[row]! > 0);
   return { documents: kept.length === info.rows ? documents : documents.subset(kept), ...counts };
 }
 

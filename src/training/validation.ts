@@ -40,11 +40,16 @@ export async function splitDocuments<D extends Omit<Documents, 'subset'> & { sub
     );
   }
   const limit = await lowest(distinct, chosen, pauses);
-  const indices = Uint32Array.from(draws.keys());
-  return {
-    training: documents.subset(indices.filter((index) => draws[index]! >= limit)),
-    validation: documents.subset(indices.filter((index) => draws[index]! < limit)),
-  };
+  const sides = { training: new Uint32Array(draws.length), validation: new Uint32Array(draws.length) };
+  let held = 0;
+  for (let index = 0; index < draws.length; ++index) {
+    if (draws[index]! < limit) sides.validation[held++] = index;
+    else sides.training[index - held] = index;
+  }
+  await pauses.turn();
+  const training = documents.subset(sides.training.subarray(0, draws.length - held));
+  await pauses.turn();
+  return { training, validation: documents.subset(sides.validation.subarray(0, held)) };
 }
 
 /** A number of 48 random bits for an identity. */
@@ -63,7 +68,9 @@ async function lowest(draws: ReadonlySet<number>, count: number, pauses: Pauses)
   let below = 0;
   while (below + sizes[bucket]! <= count && bucket < 2 ** 16) below += sizes[bucket++]!;
   await pauses.turn();
-  const near = Float64Array.from([...draws].filter((value) => bucketOf(value) === bucket)).sort();
+  const inBucket: number[] = [];
+  for (const value of draws) if (bucketOf(value) === bucket) inBucket.push(value);
+  const near = Float64Array.from(inBucket).sort();
   return near[count - below] ?? Number.POSITIVE_INFINITY;
 }
 

@@ -28,7 +28,7 @@ export interface ModelText {
   /** What was changed when the model was opened; the same again opens the same, a template that was read from a file included. */
   textOptions: TextOptions;
   /** Changes when the tokens of a conversation might. */
-  textFingerprint(): string;
+  textFingerprint(): Promise<string>;
 }
 
 /** tokenizer.json, tokenizer_config.json and chat_template.jinja as they are after the changes. */
@@ -49,7 +49,10 @@ export async function describeText(
         json && createTokenizer(json, config, { eosTokenIds: source.eosTokenIds, source: source.tokenizerPath }),
       chatTemplate: template === null ? null : jinja(template, config, given?.name ?? source.templatePath),
       textOptions: { ...(given && { chatTemplate: given.source }), ...(addedTokens.length > 0 && { addedTokens }) },
-      textFingerprint: () => fingerprintText([json, config, template]),
+      textFingerprint: () => {
+        const { model: { vocab, merges, ...model } = {}, ...rest } = json ?? {};
+        return fingerprintText([rest, model, config, template], [vocab as object, merges as object]);
+      },
     },
     async write(folder) {
       if (json === null) return;

@@ -73,7 +73,7 @@ describe('added tokens', () => {
     const text = 'a<step>b<|pause|>';
     expect(again.tokenizer!.encode(text)).toEqual(changed.tokenizer!.encode(text));
     expect(again.chatTemplate!.source).toBe(plainLike);
-    expect(again.textFingerprint()).not.toBe((await open({})).textFingerprint());
+    expect(await again.textFingerprint()).not.toBe(await (await open({})).textFingerprint());
   });
 });
 
@@ -93,8 +93,8 @@ describe('another chat template', () => {
       await open({ chatTemplate: file }),
     ];
     expect(read.chatTemplate!.render(messages)).toBe('### user:\n6 * 7?\n### End\n### assistant:\n42\n### End\n');
-    expect(inline.textFingerprint()).toBe(read.textFingerprint());
-    expect(inline.textFingerprint()).not.toBe(plain.textFingerprint());
+    expect(await inline.textFingerprint()).toBe(await read.textFingerprint());
+    expect(await inline.textFingerprint()).not.toBe(await plain.textFingerprint());
     // A worker opens the model again with what it is told, whatever became of the file.
     expect(read.textOptions).toEqual({ chatTemplate: plainLike });
   });
