@@ -1,6 +1,7 @@
 /** Stage 3: one student trained on one arm. Its folder holds the rows it saw, the weights, metrics.jsonl and result.json. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TrainConfig } from '../training/config.js';
 import type { StepMetrics } from '../training/metrics.js';
 import type { ArmData, TrainingRow } from './arms.js';
@@ -39,6 +40,21 @@ function readJson<T>(path: string): T | null {
   }
 }
 
+/** How and where a training runs, which the weights do not depend on; model and data are named apart. */
+const changesNothing: ReadonlySet<string> = new Set<keyof TrainConfig>([
+  ...(['model', 'data', 'output', 'tokenisedFolder', 'resume'] as const),
+  ...(['device', 'threads', 'dataParallel', 'activationCheckpointing'] as const),
+  ...(['checkpointEvery', 'keepLast', 'validateEvery'] as const),
+]);
+
+/** The hash of the file that a setting names (an objective, a template, an adapter's weights); null where it names none. */
+function contentOf(value: unknown): string | null {
+  if (typeof value !== 'string') return null;
+  const path = [join(value, 'adapter_model.safetensors'), value].find((candidate) => existsSync(candidate));
+  if (path === undefined || !statSync(path).isFile()) return null;
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
 /** What a training depends on: its identity, and the same by name. */
 export async function identifyTraining(
   context: StudyContext,
@@ -46,23 +62,13 @@ export async function identifyTraining(
   data: ArmData,
 ): Promise<{ key: string; inputs: Inputs }> {
   const model = await modelFingerprint(context, student.model);
-  // How and where it runs changes nothing that the weights depend on; everything else does.
-  const {
-    data: _,
-    output: __,
-    tokenisedFolder: ________,
-    threads: ___,
-    device: ____,
-    checkpointEvery: _____,
-    keepLast: ______,
-    model: _______,
-    ...settings
-  } = student.training;
+  const settings = Object.entries(student.training).filter(([name]) => !changesNothing.has(name));
   const hash = createHash('sha256');
   for (const row of data.rows()) hash.update(JSON.stringify(row));
   const inputs = {
     model,
-    settings: fingerprint(settings),
+    settings: fingerprint(Object.fromEntries(settings)),
+    files: fingerprint(settings.map(([, value]) => contentOf(value))),
     data: hash.digest('hex').slice(0, 16),
     numerics: context.numerics,
   };

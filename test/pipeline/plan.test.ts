@@ -102,6 +102,19 @@ it.each<[string, Record<string, unknown>, FakeServices, RegExp, string[]]>([
   },
 );
 
+it('trains again for another text of the file that names the loss, and not for another way to run', async () => {
+  const objective = join(folder, 'mine.ts');
+  const config = (training: object) =>
+    fakeStudy(folder, 'a', { students: [{ name: 'small', model: 'student', training: { objective, ...training } }] });
+  writeFileSync(objective, 'export default () => 1;');
+  await runStudy(config({}), { services: new FakeServices() });
+  expect(
+    notDone(await planOf(config({ activationCheckpointing: 'none', dataParallel: 2, checkpointEvery: 3 }))),
+  ).toEqual([]);
+  writeFileSync(objective, 'export default () => 2;');
+  expect(notDone(await planOf(config({})))[0]).toBe('train small raw to do: changed since: files');
+});
+
 it('says which rows a changed question touches, and asks only for those', async () => {
   const config = fakeStudy(folder, 'a', { truncate: false });
   await runStudy(config, { services: new FakeServices(), stages: ['traces'] });
