@@ -425,6 +425,8 @@ void* Thread::sharedVariable(const void* key, int line, size_t bytes, size_t ali
 }
 
 void Thread::copyLater(void* target, const void* source, int bytes, int valid) {
+  for (const Copy& copy : copies)
+    if (copy.target == target) fail("two asynchronous copies into one place are under way");
   std::memset(target, kPoison, bytes);
   copies.push_back({target, source, bytes, valid});
 }
