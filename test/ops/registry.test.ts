@@ -1,4 +1,4 @@
-/** No operation without contract, CPU kernel, f64 reference, odd, empty and one-element cases, refused calls and an answer about its gradient. */
+/** No operation without contract, CPU and CUDA kernel, f64 reference, odd, empty and one-element cases, refused calls and an answer about its gradient. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import { casesOf } from './harness/registry.js';
 import type { OpCase } from './harness/types.js';
 
 const contracts = native.listOps('cpu');
+const onCuda = new Map(native.listOps('cuda-emulated').map(({ name, implemented }) => [name, implemented]));
 const sizes = (one: OpCase): number[] => Object.values(one.tensors).map((spec) => elements(spec.shape));
 
 it('lists operations', () => {
@@ -30,6 +31,10 @@ describe.each(contracts)('$name', (contract) => {
 
   it('has a CPU kernel', () => {
     expect(contract.implemented).toBe(true);
+  });
+
+  it('has a CUDA kernel', () => {
+    expect(onCuda.get(contract.name)).toBe(true);
   });
 
   it('has a reference, and odd, empty and one-element cases', () => {
