@@ -179,28 +179,73 @@ inline void addValues(int64_t rows, const Range* ranges, const P* weights, const
                columns, tileUnits);
 }
 
+// output rows += weights · values over keys [from, to) of the tile, for a panel of columns: a single query's heads, whose values
+// are read where they lie (place(key) → the panel's first), as they are used once.
+template <class U, int Rows, class P, class Place, class Next>
+[[gnu::noinline]] void addInPlace(const P* weights, int64_t from, int64_t to, Place&& place, float* output, int64_t columns,
+                                  Next& next) {
+  constexpr int kStep = kPerUnit<U>;
+  using T = std::remove_cvref_t<decltype(*place(0))>;
+  static constexpr T kNothing[kPanel] = {};  // stands in for the half of a pair that is hidden
+  Vec sums[Rows][kVectors];
+#pragma GCC unroll 16
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[row][v] = load(output + row * columns + v * kWidth);
+  for (int64_t key = from / kStep * kStep; key < to; key += kStep) {
+    if (key % (4 * kStep) == 0) next.fetch();
+    UVec right[kVectors];
+    loadPanelRow<U>(key >= from ? place(key) : kNothing, key + kStep <= to ? place(key + kStep - 1) : kNothing, right);
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; ++row) {
+      const UVec left = broadcast(weights + row * kKeyTile + key);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[row][v] = multiplyAdd<U>(left, right[v], sums[row][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(output + row * columns + v * kWidth, sums[row][v]);
+}
+template <class U, int Rows = kTileRows, class P, class Place, class Next>
+inline void addRowsInPlace(int64_t rows, const P* weights, const Range& range, Place&& place, float* output, int64_t columns,
+                           Next& next) {
+  if constexpr (Rows > 1)
+    if (rows < Rows) return addRowsInPlace<U, Rows - 1>(rows, weights, range, place, output, columns, next);
+  addInPlace<U, Rows>(weights, range.begin, range.end, place, output, columns, next);
+}
+
 // Where a tile's keys and values lie: the first head's; the others follow.
 template <class T>
 struct Places {
   const T *keys[kKeyTile], *values[kKeyTile];
   int64_t count = 0;
+  int64_t asked = 0, line = 0, lines = 0, quota = 0;  // rows asked for, lines of the next one, of each, and at a time
 
   template <class Locate>
-  void find(int64_t start, int64_t last, const Tensor& key, const Tensor& value, Locate&& locate) {
+  void find(int64_t start, int64_t last, const Tensor& key, const Tensor& value, int64_t calls, int64_t groups, Locate&& locate) {
     int64_t rows[kKeyTile];
     count = std::clamp<int64_t>(last - start, 0, kKeyTile);
-    if (count > 0) locate(start, count, rows);
+    asked = line = 0;
+    if (count <= 0) return;
+    locate(start, count, rows);
     for (int64_t i = 0; i < count; ++i) {
       keys[i] = key.row<T>(rows[i]);
       values[i] = value.row<T>(rows[i]);
     }
+    lines = (groups * key.rowStride * static_cast<int64_t>(sizeof(T)) + 63) / 64;
+    quota = (2 * count * lines + calls - 1) / calls;
   }
-  // Asks for the share-th of `shares` parts of all heads' keys and values: a paged cache lies in pieces that no prefetch unit
-  // foresees.
-  void fetch(int64_t share, int64_t shares, int64_t elements) const {
-    for (int64_t i = count * share / shares; i < count * (share + 1) / shares; ++i)
-      for (const T* row : {keys[i], values[i]})
-        for (int64_t j = 0; j < elements; j += 64 / static_cast<int64_t>(sizeof(T))) prefetch(row + j);
+  // Asks for some more of the keys and values, of all heads: a paged cache lies in pieces that no prefetch unit foresees. A
+  // few lines at a time, in step with the work, as a processor waits for few at once.
+  void fetch() {
+    for (int64_t i = 0; i < quota && asked < 2 * count; ++i) {
+      prefetch((asked % 2 ? values : keys)[asked / 2] + line * (64 / static_cast<int64_t>(sizeof(T))));
+      if (++line < lines) continue;
+      line = 0;
+      ++asked;
+    }
   }
 };
 
@@ -225,14 +270,18 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
   }
   std::memset(work.output, 0, sizeof(float) * rows * columns);
 
+  const bool inPlace = queries == 1 && heads <= kTileRows && shape.D % kPanel == 0;
+  // How often the work on a whole tile asks for what comes next.
+  const int64_t blocks = kKeyTile / kWidth * roundUp(unitCount<U>(shape.D), kWidth) / kWidth;
+  const int64_t calls = shape.groups * (blocks + (inPlace ? kKeyTile / (4 * kPerUnit<U>)*columns / kPanel : 0));
   Places<T> places[2];
   const int64_t begin = shape.firstKey(first) / kKeyTile * kKeyTile;
-  places[begin / kKeyTile % 2].find(begin, last, key, value, locate);
+  places[begin / kKeyTile % 2].find(begin, last, key, value, 1, shape.groups, locate);
   for (int64_t start = begin; start < last; start += kKeyTile) {
     const Places<T>& now = places[start / kKeyTile % 2];
     Places<T>& next = places[(start / kKeyTile + 1) % 2];
     const int64_t count = now.count;
-    next.find(start + kKeyTile, last, key, value, locate);
+    next.find(start + kKeyTile, last, key, value, calls, shape.groups, locate);
     const auto seen = [&](int64_t row) {
       const int64_t position = first + queryOf(row);
       return Range{std::max<int64_t>(0, shape.firstKey(position) - start), std::min<int64_t>(kKeyTile, position + 1 - start)};
@@ -244,9 +293,8 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
     for (int64_t group = 0; group < shape.groups; ++group) {
       for (int64_t j = 0; j < count; j += kPanel)
         packPanelAlong<U>([&](int64_t i) { return now.keys[j + i] + group * key.rowStride; },
-                          std::min<int64_t>(kPanel, count - j), shape.D, work.keys + j * work.units);
-      next.fetch(group, shape.groups, shape.groups * key.rowStride);
-      for (int64_t column = 0; column < columns; column += kPanel)
+                          std::min<int64_t>(kPanel, count - j), shape.D, work.keys + j * work.units, &next);
+      for (int64_t column = 0; column < columns && !inPlace; column += kPanel)
         packPanelAcross<U>([&](int64_t i) { return now.values[i] + group * value.rowStride + column; },
                            std::min<int64_t>(kPanel, shape.D - column), count, work.values + column * work.kTileUnits);
       for (int64_t row = group * groupRows + groupFrom; row < group * groupRows + groupTo; row += kTileRows) {
@@ -258,7 +306,12 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
         for (int64_t i = 0; i < some; ++i) ranges[i] = seen(row + i);
         softmaxRows<P>(some, work.scores, ranges, shape.scale, work.weights, work.maximum + row, work.sum + row,
                        work.output + row * columns, columns);
-        addValues<U>(some, ranges, work.weights, work.values, work.output + row * columns, columns, work.kTileUnits);
+        for (int64_t column = 0; column < columns && inPlace; column += kPanel)
+          addRowsInPlace<U>(
+              some, work.weights, ranges[0], [&](int64_t i) { return now.values[i] + group * value.rowStride + column; },
+              work.output + row * columns + column, columns, next);
+        if (!inPlace)
+          addValues<U>(some, ranges, work.weights, work.values, work.output + row * columns, columns, work.kTileUnits);
       }
     }
   }

@@ -62,8 +62,8 @@ template <int Stride, class U, class RowOf>
 
 // columns ≤ Width rows of a matrix whose K runs along memory (rowOf(column) → its first element in this block of K) become
 // the columns of a panel Width wide.
-template <class U, int Width = kPanel, class RowOf>
-inline void packPanelAlong(RowOf&& rowOf, int64_t columns, int64_t elements, U* panel, Ahead* ahead = nullptr) {
+template <class U, int Width = kPanel, class RowOf, class Next = Ahead>
+inline void packPanelAlong(RowOf&& rowOf, int64_t columns, int64_t elements, U* panel, Next* ahead = nullptr) {
   for (int lane = 0; lane < Width; lane += kWidth)
     for (int64_t unit = 0; unit * kPerUnit<U> < elements; unit += kWidth) {
       const int64_t lanes = columns - lane, rest = elements - unit * kPerUnit<U>;
@@ -76,7 +76,7 @@ inline void packPanelAlong(RowOf&& rowOf, int64_t columns, int64_t elements, U* 
 
 // A whole row of a panel from one row of a matrix, or, for pairs, from two.
 template <class U, class T>
-[[gnu::always_inline]] inline void packPanelRow(const T* first, [[maybe_unused]] const T* second, U* place) {
+[[gnu::always_inline]] inline void loadPanelRow(const T* first, [[maybe_unused]] const T* second, UVec (&row)[kVectors]) {
 #if defined(__AVX512BW__)
   if constexpr (std::is_same_v<U, Pair>) {
     static_assert(kPanel == 32);
@@ -87,12 +87,13 @@ template <class U, class T>
     };
     constexpr Halves kLeft = interleave(std::make_integer_sequence<int, 32>{}, 0);
     constexpr Halves kRight = interleave(std::make_integer_sequence<int, 32>{}, 16);
-    storeUnits(place, reinterpret_cast<UVec>(__builtin_shuffle(low, high, kLeft)));
-    storeUnits(place + kWidth, reinterpret_cast<UVec>(__builtin_shuffle(low, high, kRight)));
+    row[0] = reinterpret_cast<UVec>(__builtin_shuffle(low, high, kLeft));
+    row[1] = reinterpret_cast<UVec>(__builtin_shuffle(low, high, kRight));
     return;
   }
 #endif
-  for (int v = 0; v < kVectors; ++v) storeUnits(place + v * kWidth, loadAcross<U>(first + v * kWidth, second, kWidth));
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) row[v] = loadAcross<U>(first + v * kWidth, second, kWidth);
 }
 
 // columns ≤ Width neighbouring columns of a matrix whose rows run along K: rowOf(k) → the panel's first element in row k.
@@ -103,7 +104,9 @@ inline void packPanelAcross(RowOf&& rowOf, int64_t columns, int64_t elements, U*
     if (ahead && k % (kWidth / kVectors * kStep) == 0) ahead->fetch();
     const auto* first = rowOf(k);
     if (columns >= kPanel && Width == kPanel && k + kStep <= elements) {
-      packPanelRow<U>(first, rowOf(k + kStep - 1), panel);
+      UVec row[kVectors];
+      loadPanelRow<U>(first, rowOf(k + kStep - 1), row);
+      for (int v = 0; v < kVectors; ++v) storeUnits(panel + v * kWidth, row[v]);
       continue;
     }
     const decltype(first) second = kStep == 2 && k + 1 < elements ? rowOf(k + 1) : nullptr;

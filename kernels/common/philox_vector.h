@@ -1,6 +1,8 @@
 // Philox of many blocks at once, on the CPU's vectors: the same words as philox.h, in the order of their index.
 #pragma once
 
+#include <utility>
+
 #include "philox.h"
 #include "simd.h"
 
@@ -37,11 +39,11 @@ inline UVec interleave(UVec a, UVec b, int from) {
 
 // The draws of kWidth blocks from `block`: 4·kWidth words in the order of their index.
 inline void draw(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t block, uint32_t* words) {
-  UVec w0, w1, w2 = UVec{} + step, w3 = UVec{} + purpose;
-  for (int lane = 0; lane < kWidth; ++lane) {
-    w0[lane] = static_cast<uint32_t>(block + lane);
-    w1[lane] = static_cast<uint32_t>((block + lane) >> 32);
-  }
+  constexpr auto count = []<int... Lane>(std::integer_sequence<int, Lane...>) { return UVec{static_cast<uint32_t>(Lane)...}; };
+  const uint32_t low = static_cast<uint32_t>(block);
+  UVec w0 = low + count(std::make_integer_sequence<int, kWidth>{});
+  UVec w1 = static_cast<uint32_t>(block >> 32) + (reinterpret_cast<UVec>(w0 < low) & 1u);  // the low word may have run over
+  UVec w2 = UVec{} + step, w3 = UVec{} + purpose;
   uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < kPhiloxRounds; ++round) {
     UVec high0, low0, high1, low1;
