@@ -248,8 +248,8 @@ async function select(file: TokenisedFile, files: readonly string[], { maxTokens
     }
     if (row % 64 === 0 && pauses.due()) await pauses.turn();
   }
-  const kept = rows.filter((row) => trained[row]! > 0);
-  return { documents: kept.length === info.rows ? documents : documents.subset(kept), ...counts };
+  if (counts.dropped === 0) return { documents, ...counts };
+  return { documents: documents.subset(rows.filter((row) => trained[row]! > 0)), ...counts };
 }
 
 function trainedAmong(file: TokenisedFile, row: number, tokens: number): number {

@@ -66,12 +66,14 @@ export async function packDocuments(
   epoch: number,
 ): Promise<PackingPlan> {
   const pauses = new Pauses();
-  const misfit = lengths.findIndex((length) => length < 1 || length > sequenceLength);
-  if (misfit >= 0) {
-    throw new RangeError(
-      `Expected 'documents[${misfit}]' to have 1 to ${sequenceLength} tokens but received ${lengths[misfit]}`,
-    );
+  for (let index = 0; index < count; ++index) {
+    const length = lengths[index]!;
+    if (length < 1 || length > sequenceLength)
+      throw new RangeError(
+        `Expected 'documents[${index}]' to have 1 to ${sequenceLength} tokens but received ${length}`,
+      );
   }
+  await pauses.turn();
   const shuffled = await permutation(count, seed, 2 * epoch, pauses);
   const shortness = (index: number) => sequenceLength - lengths[index]!;
   const { items: longestFirst } = await groupBy(shuffled, shortness, sequenceLength, pauses);
@@ -107,7 +109,10 @@ async function groupBy(
   pauses: Pauses,
 ): Promise<Lists> {
   const starts = new Uint32Array(groups + 1);
-  for (const item of items) ++starts[groupOf(item) + 1]!;
+  for (let index = 0; index < items.length; ++index) {
+    ++starts[groupOf(items[index]!) + 1]!;
+    if (index % 1024 === 0 && pauses.due()) await pauses.turn();
+  }
   for (let group = 0; group < groups; ++group) starts[group + 1]! += starts[group]!;
   const grouped = new Uint32Array(items.length);
   const next = starts.slice();

@@ -11,6 +11,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { TrainingDocument } from './documents.js';
+import { Pauses } from './pauses.js';
 import { indexBytes, indexParts, type RowIndex, readIndex, type TokenisedRows, trainedBit } from './tokenised_rows.js';
 
 const magic = Buffer.from('CDTR');
@@ -90,14 +91,12 @@ export class TokenisedFile {
   readonly #offsets: Float64Array;
   #descriptor: number;
 
-  private constructor(path: string, descriptor: number, info: TokenisedInfo, index: RowIndex) {
+  private constructor(path: string, descriptor: number, info: TokenisedInfo, index: RowIndex, offsets: Float64Array) {
     this.path = path;
     this.info = info;
     this.index = index;
     this.#descriptor = descriptor;
-    this.#offsets = new Float64Array(info.rows + 1);
-    for (let row = 0; row < info.rows; ++row)
-      this.#offsets[row + 1] = this.#offsets[row]! + 4 * index.lengths[row]! + index.dataBytes[row]!;
+    this.#offsets = offsets;
   }
 
   /** @throws Error when there is no such file, or it is not whole */
@@ -121,7 +120,13 @@ export class TokenisedFile {
     const info = JSON.parse(description.toString()) as TokenisedInfo;
     const bytes = indexBytes(info.rows);
     const index = readIndex((await read(descriptionStart - bytes, bytes)).buffer, info.rows);
-    return new TokenisedFile(path, openSync(path, 'r'), info, index);
+    const offsets = new Float64Array(info.rows + 1);
+    const pauses = new Pauses();
+    for (let row = 0; row < info.rows; ++row) {
+      offsets[row + 1] = offsets[row]! + 4 * index.lengths[row]! + index.dataBytes[row]!;
+      if (row % 1024 === 0 && pauses.due()) await pauses.turn();
+    }
+    return new TokenisedFile(path, openSync(path, 'r'), info, index, offsets);
   }
 
   /** The row's tokens with {@link trainedBit}, and its JSON. Blocks, for some microseconds where the system has the page in memory. */

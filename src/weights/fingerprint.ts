@@ -27,7 +27,7 @@ export async function fingerprintFiles(paths: readonly string[]): Promise<string
 }
 
 /** Entries of a vocabulary that are hashed before the event loop turns. */
-const entriesAtATime = 4096;
+const entriesAtATime = 1024;
 
 /**
  * SHA-256 over `values` as JSON and over large tables entry by entry, in hexadecimal. A vocabulary of 150,000 tokens in one piece
