@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import {
+  appendFileSync,
   closeSync,
   createReadStream,
   existsSync,
@@ -12,7 +13,6 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -68,7 +68,7 @@ export class RowOutput {
   }
 
   append<R extends OutputRow>(row: R): void {
-    writeSync(this.#file, `${JSON.stringify(row)}\n`);
+    appendFileSync(this.#file, `${JSON.stringify(row)}\n`); // all of it, unlike writeSync on a disk that fills up
     this.#rows += 1;
   }
 
@@ -103,7 +103,7 @@ export class RowOutput {
     for await (const { id, line } of soundRows(this.partialPath)) {
       if (rows[ids.find(id)] !== rowsOf(id)) continue;
       if (this.#finished.find(id) < 0) this.#finished.add(id);
-      writeSync(fresh, `${line}\n`);
+      appendFileSync(fresh, `${line}\n`);
       this.#rows += 1;
     }
     closeSync(fresh);

@@ -1,10 +1,13 @@
 /** The services of a study on the real engine and trainer. Imports the addon: load it only when there is work. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Engine } from '../engine/engine.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
+import type { TextOptions } from '../text/text_options.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { loadAdapter } from '../training/adapter_files.js';
+import { adapterTokens, loadAdapter, readAdapterSettings } from '../training/adapter_files.js';
 import { removeAdapters } from '../training/lora_modules.js';
 import { train } from '../training/train.js';
 import { resolveModel } from '../weights/model_files.js';
@@ -17,6 +20,8 @@ import type { OpenModel, Services, TextRequest, TextTokenizer } from './services
 interface Loaded {
   model: string;
   adapter: string | undefined;
+  /** The adapter has put modules of its own, or its chat template, in place of the base's. */
+  replaced: boolean;
   device: Device;
   loaded: LoadedModel;
   engine: Engine;
@@ -40,7 +45,7 @@ export function createEngineServices(
   note: (line: string) => void = () => {},
 ): Services {
   const deviceOptions = config.threads === undefined ? {} : { threads: config.threads };
-  const described = new Map<string, Promise<{ fingerprint: string; tokenizer: Tokenizer | null }>>();
+  const described = new Map<string, ReturnType<typeof describeModel>>();
   let current: Loaded | null = null;
 
   // For the models that the study names; a trained student is known by the identity of its training.
@@ -59,14 +64,14 @@ export function createEngineServices(
     await closing.device.close();
   };
 
-  const load = async (model: string): Promise<Loaded> => {
+  const load = async (model: string, text: TextOptions = {}): Promise<Loaded> => {
     await close();
     const device = Device.open(config.device, deviceOptions);
     try {
-      const loaded = await loadModel(model, { device, dtype: config.dtype });
+      const loaded = await loadModel(model, { device, dtype: config.dtype, text });
       const engine = Engine.create(loaded, config.engine);
       note(engine.startupReport());
-      current = { model, adapter: undefined, device, loaded, engine };
+      current = { model, adapter: undefined, replaced: false, device, loaded, engine };
       return current;
     } catch (error) {
       await device.close();
@@ -91,12 +96,14 @@ export function createEngineServices(
     fingerprint: async (model) => (await describe(model)).fingerprint,
     tokenizer: async (model) => plainTokenizer(needTokenizer(model, (await describe(model)).tokenizer)),
     async open(model, { adapter } = {}) {
-      const opened = current?.model === model ? current : await load(model);
-      if (opened.adapter !== adapter) {
-        if (adapter === undefined) removeAdapters(opened.loaded.model);
-        else await loadAdapter(adapter, opened.loaded.model);
-        opened.adapter = adapter;
-      }
+      if (current?.model === model && current.adapter === adapter) return openModel(model, current);
+      const text = adapter === undefined ? null : await ownText(adapter, (await describe(model)).template);
+      // What was replaced does not come back, and added tokens need a larger table.
+      const shares = current?.model === model && !current.replaced && text === null;
+      const opened = shares ? current! : await load(model, text ?? {});
+      if (adapter === undefined) removeAdapters(opened.loaded.model);
+      else await loadAdapter(adapter, opened.loaded.model);
+      Object.assign(opened, { adapter, replaced: text !== null });
       return openModel(model, opened);
     },
     async train(settings, { signal, onStep }) {
@@ -122,7 +129,19 @@ export function createEngineServices(
 async function describeModel(model: string) {
   const files = await resolveModel(model);
   files.weights.close();
-  return { fingerprint: files.fingerprint, tokenizer: files.tokenizer };
+  return { fingerprint: files.fingerprint, tokenizer: files.tokenizer, template: files.chatTemplate?.source };
+}
+
+/** What an adapter needs its base to be opened with; null where that is the base as it is, which other adapters may share. */
+async function ownText(adapter: string, baseTemplate: string | undefined): Promise<TextOptions | null> {
+  const { modulesToSave } = (await readAdapterSettings(adapter)).settings;
+  const chatTemplate = join(adapter, 'chat_template.jinja');
+  const template = await readFile(chatTemplate, 'utf8').catch(() => baseTemplate);
+  if (modulesToSave.length === 0 && template === baseTemplate) return null;
+  return {
+    addedTokens: await adapterTokens(adapter),
+    ...(template !== baseTemplate && { chatTemplate }),
+  };
 }
 
 function openModel(name: string, { loaded, engine }: Loaded): OpenModel {

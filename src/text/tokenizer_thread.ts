@@ -49,12 +49,13 @@ export class TokenizerThread {
       if ('tokens' in answer) resolve(answer.tokens);
       else reject(new Error(answer.error));
     });
-    worker.on('error', (error) => this.#end(error));
-    worker.on('exit', () => this.#end(new Error('The thread of the tokenizer has ended')));
+    worker.on('error', (error) => this.#end(worker, error));
+    worker.on('exit', () => this.#end(worker, new Error('The thread of the tokenizer has ended')));
     return worker;
   }
 
-  #end(error: Error): void {
+  #end(worker: Worker, error: Error): void {
+    if (this.#worker !== worker) return; // known already, and perhaps another one is at work
     this.#worker = null;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();

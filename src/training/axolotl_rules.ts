@@ -144,7 +144,7 @@ export const axolotlRules: Readonly<Record<string, Rule>> = {
       : refuse('whole epochs only; max_steps ends a run within one'),
   max_steps: (value) => (isOff(value) || value === -1 ? { ignored: 'no limit' } : to('maxSteps', value)),
   optimizer: oneOf('optimizer', optimizers),
-  weight_decay: renamed('weightDecay'),
+  weight_decay: renamed('weightDecay', 'of every trained tensor; there not of norms and biases'),
   adam_beta1: (value, { adam_beta2 = 0.999 }) => to('betas', [value, adam_beta2]),
   adam_beta2: (value, { adam_beta1 = 0.9 }) => to('betas', [adam_beta1, value]),
   adam_epsilon: renamed('eps'),

@@ -13,6 +13,7 @@ import { writeFiles } from './atomic_folder.js';
 import { expectRoom, tensorBytes } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { adapterTensors } from './lora_modules.js';
+import { savedTensors } from './saved_modules.js';
 
 /**
  * Writes model.safetensors (in shards if large; weights by their checkpoint names; tied weights once), config.json and the
@@ -57,7 +58,11 @@ export async function exportAdapter(
   config: TrainConfig,
 ): Promise<void> {
   await writeFiles(folder, 'adapter_config.json', async (temporary) => {
-    await expectRoom(temporary, tensorBytes(adapterTensors(model)));
+    const trained = [adapterTensors(model), savedTensors(model, config.lora.modulesToSave)];
+    await expectRoom(
+      temporary,
+      trained.reduce((sum, tensors) => sum + tensorBytes(tensors), 0),
+    );
     await files.writeTokenizer(temporary);
     await saveAdapter(temporary, model, config.lora, files.format === 'gguf' ? files.name : files.path);
   });

@@ -6,7 +6,7 @@
 //   index        of all R rows: identities f64 [R], lengths u32 [R] (n), trained u32 [R], dataBytes u32 [R], lines u32 [R]
 //   description  UTF-8 JSON, its length in bytes as u32, and the four bytes 'CDTR'
 
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -38,7 +38,7 @@ export async function writeTokenised(
   path: string,
   batchesOfFiles: AsyncIterable<{ readonly file: number; readonly rows: TokenisedRows }>,
 ): Promise<TokenisedInfo> {
-  const temporary = join(dirname(path), `.${basename(path)}.tmp-${process.pid}`);
+  const temporary = join(dirname(path), `.${basename(path)}.tmp-${randomUUID()}`);
   const file = await open(temporary, 'w');
   try {
     const hash = createHash('sha256');

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Completion } from '../../src/engine/completion.js';
 import { EngineStoppedError } from '../../src/engine/errors.js';
 import type { GenerateRequest } from '../../src/engine/prompt.js';
+import { RequestStream } from '../../src/engine/request_stream.js';
 import { sampleSeed } from '../../src/engine/seeds.js';
 import { formatStatistics } from '../../src/engine/statistics.js';
 import { fakeEngine, letters } from './fake_engine.js';
@@ -361,6 +362,15 @@ describe('ending early', () => {
     expect(engine.statistics().kvBlocks.used).toBe(0);
     expect(await collect(engine.generate(endless, { signal: controller.signal }))).toEqual([]);
     await engine.close();
+  });
+
+  it('may be asked for by the source itself, while it is asked for the next request', async () => {
+    function* source(): Generator<GenerateRequest> {
+      expect(() => stream.abort()).not.toThrow();
+    }
+    const stream: RequestStream = new RequestStream(source(), 4);
+    expect(await stream.pull()).toBeNull();
+    expect(stream.failure).toBeNull();
   });
 
   it('frees everything when the consumer leaves', async () => {

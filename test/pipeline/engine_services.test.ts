@@ -8,6 +8,8 @@ import type { EvaluationRow } from '../../src/pipeline/evaluate.js';
 import { runStudy } from '../../src/pipeline/run.js';
 import type { Services, TextCompletion } from '../../src/pipeline/services.js';
 import { renderArmTable } from '../../src/report/markdown.js';
+import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
+import { train } from '../../src/training/train.js';
 import { readRows } from '../cli/command.js';
 import { modelFolder } from '../support/fixtures.js';
 import { tinyStudy } from './tiny_study.js';
@@ -46,26 +48,53 @@ it('runs a study on engine and trainer, for adapters and whole models', async ()
   expect(manifest.machine).toMatchObject({ Threads: 2, 'Instruction set': expect.any(String) });
 });
 
+/** The tokens of one answer, of the model with an adapter or without. */
+async function ask(adapter?: string): Promise<readonly number[]> {
+  const model = await services.open(modelFolder('chat'), { adapter });
+  const completions: TextCompletion[] = [];
+  const request = { id: 'x', messages: [{ role: 'user' as const, content: 'Hello there' }], continuation: 'Well' };
+  const sampling = { temperature: 1, seed: 3, maxTokens: 30, topP: undefined };
+  for await (const completion of model.generate([{ ...request, sampling }], {
+    signal: new AbortController().signal,
+  })) {
+    completions.push(completion);
+  }
+  expect(model.render(request.messages, 'Well')).toMatch(/Hello there[\s\S]*assistant[\s\S]*Well$/);
+  return completions[0]!.tokens;
+}
+
 it('gives the base model again after an adapter', async () => {
   const adapter = join(config.run, 'students', 'adapted', 'raw', 'weights');
-  const ask = async (with_?: string) => {
-    const model = await services.open(modelFolder('chat'), { adapter: with_ });
-    const completions: TextCompletion[] = [];
-    const request = { id: 'x', messages: [{ role: 'user' as const, content: 'Hello there' }], continuation: 'Well' };
-    const sampling = { temperature: 1, seed: 3, maxTokens: 30, topP: undefined };
-    for await (const completion of model.generate([{ ...request, sampling }], {
-      signal: new AbortController().signal,
-    })) {
-      completions.push(completion);
-    }
-    expect(model.render(request.messages, 'Well')).toMatch(/Hello there[\s\S]*assistant\nWell$/);
-    return completions[0]!.tokens;
-  };
   const base = await ask();
   const adapted = await ask(adapter);
   expect(adapted).not.toEqual(base);
   expect(await ask()).toEqual(base);
   expect(await ask(adapter)).toEqual(adapted);
+});
+
+const chatTemplate =
+  '{% for message in messages %}[{{ message.role }}] {{ message.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}';
+
+it.each<[string, Partial<TrainSettings>]>([
+  ['that replaces embeddings', { lora: { rank: 2, modulesToSave: ['embed_tokens'] } }],
+  ['with tokens of its own', { lora: { rank: 2 }, addedTokens: ['<plan>'] }],
+  ['with a chat template of its own', { lora: { rank: 2 }, chatTemplate }],
+])('gives the base model again after an adapter %s, and other adapters their base', async (name, changes) => {
+  const plain = join(config.run, 'students', 'adapted', 'raw', 'weights');
+  const output = join(folder, name);
+  const data = join(config.run, 'students', 'adapted', 'raw', 'data.jsonl');
+  const settings = { model: modelFolder('chat'), data, output, learningRate: 0.1, warmupRatio: 0, maxSteps: 2 };
+  await train(parseTrainConfig({ ...settings, ...changes, tokenisedFolder: join(folder, 'tokenised'), threads: 1 }));
+  const [base, adapted] = [await ask(), await ask(plain)];
+  const replaced = await ask(output);
+  expect(replaced).not.toEqual(base);
+  const { render } = await services.open(modelFolder('chat'), { adapter: output });
+  expect(render([{ role: 'user', content: 'Hi' }], '').startsWith('[user] Hi')).toBe(
+    changes.chatTemplate !== undefined,
+  );
+  expect(await ask(plain)).toEqual(adapted);
+  expect(await ask(output)).toEqual(replaced);
+  expect(await ask()).toEqual(base);
 });
 
 it('needs a tokenizer and a chat template', async () => {
