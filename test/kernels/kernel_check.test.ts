@@ -1,4 +1,4 @@
-/** kernel-check, the native executable that compares every CUDA kernel with the CPU's: emulated, and with planted bugs. */
+/** kernel-check, the native executable that compares every CUDA kernel with the CPU's: emulated, with planted bugs, and sanitized. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -33,5 +33,15 @@ describe('kernel-check', () => {
     await expect(wrong).rejects.toThrow('has no compress_distill_backend');
     await expect(output(built('kernel-check'), ['--op', 'no_such'])).rejects.toThrow('no case fits');
     await expect(output(built('kernel-check'), ['--orders', 'forward'])).rejects.toThrow("unknown option '--orders'");
+  });
+
+  it('touches nothing beyond its tensors, watched by the sanitizers', { timeout: 600_000 }, async () => {
+    const name = 'compress_distill_cuda_emulated_sanitized';
+    await output('cmake', ['--build', join(packageRoot, 'build'), '--target', name]);
+    const { stdout } = await run(process.env.CXX ?? 'c++', ['-print-file-name=libasan.so']);
+    const found = await output(built('kernel-check'), ['--backend', built(`${name}.so`), '--order', 'seed:2'], {
+      LD_PRELOAD: stdout.trim(),
+    });
+    expect(found).toMatch(/^\d{3,} cases, 0 failed\./m);
   });
 });
