@@ -49,7 +49,8 @@ export interface RankDuties {
   validated(metrics: ValidationMetrics): Promise<void>;
   /** Asked after every step: whether a checkpoint is due. */
   checkpointDue(step: number): boolean;
-  save(step: number, optimizer: AdamW): Promise<void>;
+  /** @param keepAll whether the checkpoints before it stay, however many they are; default: the latest `keepLast` do. */
+  save(step: number, optimizer: AdamW, keepAll?: boolean): Promise<void>;
   finished(loaded: LoadedModel): Promise<void>;
 }
 
@@ -136,8 +137,8 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
             await duties?.stepSkipped({ step, skipped: error.message });
             return null;
           }
-          // The update of this step was not made, so the state is that of the step before.
-          if (duties && step - 1 > saved) await duties.save(step - 1, optimizer);
+          // The update of this step was not made, so the state is that of the step before. It may be what went wrong: none goes for it.
+          if (duties && step - 1 > saved) await duties.save(step - 1, optimizer, true);
           throw error;
         });
       if (result) {

@@ -323,9 +323,10 @@ class Run implements RankDuties {
     return checkpointEvery > 0 && step % checkpointEvery === 0;
   }
 
-  async save(step: number, optimizer: AdamW): Promise<void> {
+  async save(step: number, optimizer: AdamW, keepAll = false): Promise<void> {
     const checkpoint = { step, fingerprint: this.#fingerprint, seconds: this.#seconds() };
-    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), this.#config.keepLast);
+    const keep = keepAll ? Number.POSITIVE_INFINITY : this.#config.keepLast;
+    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), keep);
   }
 
   async finished({ model, files }: LoadedModel): Promise<void> {

@@ -290,6 +290,19 @@ describe('train', () => {
     );
   });
 
+  it('keeps the checkpoint before the one of a step that is not finite: its weights may be at fault', async () => {
+    const code = 'globalThis.microBatches = (globalThis.microBatches ?? 0) + 1; return microBatches === 5 ? NaN : 1;';
+    const objective = await objectiveFile('fifth.mjs', code);
+    const changes = { objective, validationSplit: 0, gradientAccumulation: 1, checkpointEvery: 3, keepLast: 1 };
+    await expect(run('not-finite', changes)).rejects.toThrow(
+      /^Loss is NaN at step 5; .* the state after step 4 is kept/,
+    );
+    expect((await readdir(join(folder, 'not-finite', 'checkpoints'))).sort()).toEqual([
+      'step-00000003',
+      'step-00000004',
+    ]);
+  });
+
   it('says which rank died', async () => {
     const objective = await objectiveFile('dies.mjs', 'if (!isMainThread) process.exit(7); return 1;');
     await expect(run('died', { objective, validationSplit: 0, dataParallel: 2 })).rejects.toThrow(
