@@ -119,7 +119,11 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const validation = heldOut.count > 0 ? await Validation.create(heldOut, config.sequenceLength) : null;
     const validate = async (step: number) => {
       if (validation === null) return;
-      const losses = await validation.losses(model, objective, communicator);
+      const losses = await validation.losses(model, objective, communicator).catch(async (error: unknown) => {
+        // It stops the run; what the run has learnt stays.
+        if (step > saved) await duties?.save(step, optimizer, true);
+        throw error;
+      });
       trainer.restartClock();
       await duties?.validated({ step, ...losses });
     };

@@ -303,6 +303,17 @@ describe('train', () => {
     ]);
   });
 
+  it('keeps what it has learnt when the validation loss is not finite', async () => {
+    // The first rows it sees are the held-out ones, before the first step; the second time they come it fails.
+    const code =
+      'globalThis.heldOut ??= rows.map(({ id }) => id).join(); globalThis.validations ??= 0; ' +
+      'return rows.map(({ id }) => id).join() === heldOut && ++validations === 2 ? NaN : 1;';
+    const objective = await objectiveFile('held_out.mjs', code);
+    const changes = { objective, validationSplit: 0.2, validateEvery: 2, checkpointEvery: 0 };
+    await expect(run('validation', changes)).rejects.toThrow(/validation/i);
+    expect(await readdir(join(folder, 'validation', 'checkpoints'))).toEqual(['step-00000002']);
+  });
+
   it('says which rank died', async () => {
     const objective = await objectiveFile('dies.mjs', 'if (!isMainThread) process.exit(7); return 1;');
     await expect(run('died', { objective, validationSplit: 0, dataParallel: 2 })).rejects.toThrow(
