@@ -9,7 +9,7 @@ using namespace attend;
 namespace {
 constexpr int kPieceWarps = 4;
 
-// Device memory of one call, handed out in parts aligned to 16 bytes.
+// The parts of a call's scratch memory start at multiples of 16 bytes.
 int64_t rounded(int64_t bytes) { return ceilDiv(bytes, 16) * 16; }
 
 template <class T, class Keys>

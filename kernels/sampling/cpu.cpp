@@ -1,35 +1,18 @@
 #include "../common/elementwise.h"
 #include "../common/log_sum_exp.h"
 #include "../common/philox.h"
+#include "parameters.h"
 #include "restrict.h"
 
 namespace cd::cpu {
 using namespace simd;
 using sampling::Candidate;
+using sampling::Parameters;
 
 namespace {
 constexpr int64_t kTile = kVocabularyTile;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-struct Parameters {
-  float temperature, topP, minP, presencePenalty, frequencyPenalty, repetitionPenalty;
-  int32_t topK;
-  uint64_t seed;
-  uint32_t outputIndex;
-
-  Parameters(const float* floats, const int32_t* ints)
-      : temperature(floats[0]),
-        topP(floats[1]),
-        minP(floats[2]),
-        presencePenalty(floats[3]),
-        frequencyPenalty(floats[4]),
-        repetitionPenalty(floats[5]),
-        topK(ints[0]),
-        seed(static_cast<uint32_t>(ints[1]) | static_cast<uint64_t>(static_cast<uint32_t>(ints[2])) << 32),
-        outputIndex(static_cast<uint32_t>(ints[3])) {}
-  bool hasPenalties() const { return presencePenalty != 0 || frequencyPenalty != 0 || repetitionPenalty != 1; }
-};
 
 // What one worker scribbles on.
 struct Workspace {

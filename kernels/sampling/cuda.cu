@@ -1,6 +1,7 @@
 // One block for each row. Weights e^−distance are whole numbers of 2⁻⁴⁰ wherever they are added up, so that sums have no order;
 // top-k, top-p and min-p find the last token kept by the digits of its key (distance, id), without sorting.
 #include "../common/cuda_log_sum_exp.h"
+#include "parameters.h"
 #include "refusals.h"
 
 namespace cd::cuda {
@@ -27,25 +28,6 @@ struct Arguments {
   float* work;      // [B, V]: logits, then distances
   int32_t* counts;  // [B, V]
   FailureReport fail;
-};
-
-struct Parameters {
-  float temperature, topP, minP, presencePenalty, frequencyPenalty, repetitionPenalty;
-  int32_t topK;
-  uint64_t seed;
-  uint32_t outputIndex;
-
-  __device__ Parameters(const float* floats, const int32_t* ints)
-      : temperature(floats[0]),
-        topP(floats[1]),
-        minP(floats[2]),
-        presencePenalty(floats[3]),
-        frequencyPenalty(floats[4]),
-        repetitionPenalty(floats[5]),
-        topK(ints[0]),
-        seed(static_cast<uint32_t>(ints[1]) | static_cast<uint64_t>(static_cast<uint32_t>(ints[2])) << 32),
-        outputIndex(static_cast<uint32_t>(ints[3])) {}
-  __device__ bool hasPenalties() const { return presencePenalty != 0 || frequencyPenalty != 0 || repetitionPenalty != 1; }
 };
 
 // Offsets [from, from + count] rise within [0, most].
