@@ -1,7 +1,8 @@
 /** Stage 3: one student trained on one arm. Its folder holds the rows it saw, the weights, metrics.jsonl and result.json. */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
+import { closureFingerprint } from '../import_closure.js';
 import type { TrainConfig } from '../training/config.js';
 import type { StepMetrics } from '../training/metrics.js';
 import type { ArmData, TrainingRow } from './arms.js';
@@ -47,11 +48,12 @@ const changesNothing: ReadonlySet<string> = new Set<keyof TrainConfig>([
   ...(['checkpointEvery', 'keepLast', 'validateEvery'] as const),
 ]);
 
-/** The hash of the file that a setting names (an objective, a template, an adapter's weights); null where it names none. */
+/** The hash of the file that a setting names (a template, an adapter's weights, an objective with what it imports); null where it names none. */
 function contentOf(value: unknown): string | null {
   if (typeof value !== 'string') return null;
   const path = [join(value, 'adapter_model.safetensors'), value].find((candidate) => existsSync(candidate));
   if (path === undefined || !statSync(path).isFile()) return null;
+  if (['.ts', '.js', '.mjs'].includes(extname(path))) return closureFingerprint([path]);
   return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 

@@ -27,7 +27,8 @@ export function isAxolotl(file: unknown): file is Record<string, unknown> {
 /**
  * Translates a file. What it leaves out is as Axolotl has it, not as here: those lines are of kind `default`.
  * @param where what the message of an error starts with, the file's name
- * @throws {UserError} one line for a key that is not known, with the nearest one that is
+ * A key that is not known is refused like one that cannot be honoured, with the nearest one that is.
+ * @throws {UserError} one line for two keys that say different things
  */
 export function readAxolotl(file: Readonly<Record<string, unknown>>, where: string): AxolotlReading {
   const settings: Record<string, unknown> = {};
@@ -44,19 +45,19 @@ export function readAxolotl(file: Readonly<Record<string, unknown>>, where: stri
   };
   for (const [key, value] of Object.entries(file)) {
     const rule = ruleOf(key);
-    if (rule === undefined) {
-      const known = Object.keys(axolotlRules);
-      throw new UserError(
-        `${where}: Expected keys of Axolotl that are known here but received '${key}'${didYouMean(key, known) || '; remove it if the run does not need it'}`,
-      );
-    }
-    note(key, rule(value, file));
+    note(key, rule === undefined ? unknown(key) : rule(value, file));
   }
   for (const [key, rule] of Object.entries(axolotlDefaults)) {
     const outcome = rule(file);
     if (file[key] === undefined && outcome !== null) note(key, outcome, true);
   }
   return { settings, lines };
+}
+
+/** A key that may decide the result, for all that is known here: it stops the run, beside all others that do. */
+function unknown(key: string): Outcome {
+  const nearest = didYouMean(key, Object.keys(axolotlRules));
+  return { refused: `no key that is known here${nearest}; correct it, or remove it if the run does not need it` };
 }
 
 function ruleOf(key: string) {
@@ -100,9 +101,8 @@ export function describeAxolotl({ lines }: AxolotlReading): string {
 
 /** @throws {UserError} when the file asks for what there is not */
 export function expectHonoured({ lines }: AxolotlReading, where: string): void {
-  const refused = lines.filter(({ kind }) => kind === 'refused');
-  const first = refused[0];
+  const [first, ...others] = lines.filter(({ kind }) => kind === 'refused');
   if (first === undefined) return;
-  const more = refused.length > 1 ? ` (and ${refused.length - 1} more)` : '';
+  const more = others.length > 0 ? ` (nor can ${others.map(({ key }) => `'${key}'`).join(', ')})` : '';
   throw new UserError(`${where}: '${first.key}' cannot be honoured: ${first.text}${more}`);
 }

@@ -6,7 +6,7 @@ import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../errors.js';
 import { cacheFolder } from '../weights/catalogue.js';
-import { TokenisedFile, writeTokenised } from './tokenised_file.js';
+import { DamagedFileError, TokenisedFile, writeTokenised } from './tokenised_file.js';
 import type { TokenisedRows } from './tokenised_rows.js';
 
 /** Counts up when the same data would be tokenised or stored differently. */
@@ -49,7 +49,10 @@ export function unreadable(file: string, { code, message }: NodeJS.ErrnoExceptio
   return new UserError(`Expected '${file}' to be a readable JSONL file: ${reason}`);
 }
 
-/** What is stored under `key`, or null; a file that is not whole is removed. */
+/**
+ * What is stored under `key`, or null; a file that is not whole is removed.
+ * @throws {UserError} for one that cannot be read: it may be whole
+ */
 export async function openCached(folder: string, key: string): Promise<TokenisedFile | null> {
   const path = join(folder, key + suffix);
   if ((await stat(path).catch(() => null)) === null) return null;
@@ -58,7 +61,12 @@ export async function openCached(folder: string, key: string): Promise<Tokenised
     const file = await TokenisedFile.open(path);
     await utimes(path, now, now).catch(() => {}); // a folder that others share may be read-only
     return file;
-  } catch {
+  } catch (error) {
+    if (!(error instanceof DamagedFileError)) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const remedy = "make it readable, remove it, or set 'tokenisedFolder' to another folder";
+      throw new UserError(`${path}: the tokenised data cannot be read (${code ?? message}); ${remedy}`);
+    }
     await rm(path, { force: true });
     return null;
   }

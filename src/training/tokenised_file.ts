@@ -83,6 +83,11 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
+/** A file that holds something else than it should. */
+export class DamagedFileError extends Error {
+  override readonly name = 'DamagedFileError';
+}
+
 /** An open file: its index in memory, its rows read when they are asked for. */
 export class TokenisedFile {
   readonly path: string;
@@ -99,25 +104,34 @@ export class TokenisedFile {
     this.#offsets = offsets;
   }
 
-  /** @throws Error when there is no such file, or it is not whole */
+  /**
+   * @throws {DamagedFileError} when the file is not whole
+   * @throws Error of the file system when it cannot be opened or read
+   */
   static async open(path: string): Promise<TokenisedFile> {
     await using file = await open(path);
+    const damaged = (cause?: unknown) => new DamagedFileError(`${path} is not whole`, { cause });
     const { size } = await file.stat();
     const read = async (start: number, bytes: number): Promise<Buffer<ArrayBuffer>> => {
-      if (start < 0 || bytes < 0) throw new Error(`${path} is not whole`);
+      if (start < 0 || !(bytes >= 0 && bytes <= size)) throw damaged();
       const buffer = Buffer.from(new ArrayBuffer(bytes));
       for (let done = 0; done < bytes; ) {
         const { bytesRead } = await file.read(buffer, done, bytes - done, start + done);
-        if (bytesRead === 0) throw new Error(`${path} is not whole`);
+        if (bytesRead === 0) throw damaged();
         done += bytesRead;
       }
       return buffer;
     };
     const end = await read(size - 8, 8);
-    if (!end.subarray(4).equals(magic)) throw new Error(`${path} is not whole`);
+    if (!end.subarray(4).equals(magic)) throw damaged();
     const descriptionStart = size - 8 - end.readUInt32LE(0);
     const description = await read(descriptionStart, size - 8 - descriptionStart);
-    const info = JSON.parse(description.toString()) as TokenisedInfo;
+    let info: TokenisedInfo;
+    try {
+      info = JSON.parse(description.toString()) as TokenisedInfo;
+    } catch (error) {
+      throw damaged(error);
+    }
     const bytes = indexBytes(info.rows);
     const index = readIndex((await read(descriptionStart - bytes, bytes)).buffer, info.rows);
     const offsets = new Float64Array(info.rows + 1);

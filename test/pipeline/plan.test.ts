@@ -106,12 +106,13 @@ it('trains again for another text of the file that names the loss, and not for a
   const objective = join(folder, 'mine.ts');
   const config = (training: object) =>
     fakeStudy(folder, 'a', { students: [{ name: 'small', model: 'student', training: { objective, ...training } }] });
-  writeFileSync(objective, 'export default () => 1;');
+  writeFileSync(objective, "import { x } from './constant.ts'; export default () => x;");
+  writeFileSync(join(folder, 'constant.ts'), 'export const x = 1;');
   await runStudy(config({}), { services: new FakeServices() });
   expect(
     notDone(await planOf(config({ activationCheckpointing: 'none', dataParallel: 2, checkpointEvery: 3 }))),
   ).toEqual([]);
-  writeFileSync(objective, 'export default () => 2;');
+  writeFileSync(join(folder, 'constant.ts'), 'export const x = 2;');
   expect(notDone(await planOf(config({})))[0]).toBe('train small raw to do: changed since: files');
 });
 

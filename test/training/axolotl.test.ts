@@ -178,8 +178,23 @@ describe('readAxolotl', () => {
     for (const key of Object.keys(off)) expect(lineOf(lines, key)!.kind).toBe('ignored');
   });
 
-  it('names the nearest key for one it does not know, and keys that contradict each other', () => {
-    expect(() => read({ lora_rank: 8 })).toThrow(/^a\.yaml: .* received 'lora_rank' \(did you mean 'lora_r'\?\)$/);
+  it('lists all keys that it does not know, each with the nearest one that it does', () => {
+    const reading = read({ lora_rank: 8, learning_rate: '1e-5', warmup_ratoi: 0.1, frobnicate: true });
+    const text = (key: string) => lineOf(reading.lines, key)!.text;
+    expect(text('lora_rank')).toMatch(
+      /^no key that is known here \(did you mean 'lora_r'\?\); correct it, or remove it/,
+    );
+    expect(text('warmup_ratoi')).toMatch(/did you mean 'warmup_ratio'/);
+    expect(text('frobnicate')).toMatch(
+      /^no key that is known here; correct it, or remove it if the run does not need it$/,
+    );
+    expect(lineOf(reading.lines, 'learning_rate')!.kind).toBe('mapped');
+    expect(() => expectHonoured(reading, 'a.yaml')).toThrow(
+      /^a\.yaml: 'lora_rank' cannot be honoured: .* \(nor can 'warmup_ratoi', 'frobnicate'\)$/,
+    );
+  });
+
+  it('refuses keys that contradict each other', () => {
     expect(() => read({ bf16: true, bfloat16: false })).toThrow(/'bfloat16' to agree .* received f32 for 'dtype'/);
     const datasets = [
       { path: 'a', split_thinking: true },

@@ -1,4 +1,4 @@
-import { appendFile, cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -201,6 +201,19 @@ describe('tokenised data', () => {
       await truncate(join(cache, name!), bytes);
       expect((await load({ folder: cache })).report).toEqual(report);
     }
+  });
+
+  it('stay where they are when they cannot be read for another reason than what they hold', async () => {
+    const cache = join(folder, 'unreadable');
+    await load({ folder: cache });
+    const [name] = await readdir(cache);
+    const path = join(cache, name!);
+    await rm(path);
+    await mkdir(path); // Opens, and does not read: EISDIR, for root as well.
+    await expect(load({ folder: cache })).rejects.toThrow(
+      /\.rows: the tokenised data cannot be read \(EISDIR\); make it readable, remove it, or set 'tokenisedFolder'/,
+    );
+    expect(await readdir(cache)).toEqual([name]);
   });
 
   it('name file and line of a bad row in any thread, and leave nothing behind', async () => {

@@ -1,14 +1,14 @@
 // An objective by its name, or from a researcher's file.
 
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { didYouMean, UserError } from '../../errors.js';
+import { closureFingerprint } from '../../import_closure.js';
 import { parseStrict } from '../strict_schema.js';
 import { checkTeacher, forwardKl, reverseKl } from './distillation.js';
 import type { CheckRow, LoadedObjective, Objective } from './objective.js';
@@ -51,9 +51,9 @@ export async function loadObjective(name: string, options: Record<string, unknow
     throw new UserError(
       `Expected 'objective' to be ${Object.keys(builtIns).join(', ')}, or a .ts, .js or .mjs file, but received '${name}'${didYouMean(name, Object.keys(builtIns))}`,
     );
-  let source: string;
+  let fingerprint: string;
   try {
-    source = await readFile(name, 'utf8');
+    fingerprint = closureFingerprint([name]);
   } catch {
     throw new UserError(
       `${name}: Expected 'objective' to be a readable file; its path is relative to the working directory`,
@@ -68,7 +68,6 @@ export async function loadObjective(name: string, options: Record<string, unknow
     throw new UserError(
       `${name}: Expected 'checkRow' to be a function of a row but received ${typeof module.checkRow}`,
     );
-  const fingerprint = createHash('sha256').update(source).digest('hex');
   const checkRow = (module.checkRow as CheckRow | undefined) ?? null;
   return { name, objective: module.default as Objective, checkRow, options, fingerprint };
 }

@@ -46,6 +46,14 @@ it('takes JavaScript, and tells files apart by their contents', async () => {
   expect(first.fingerprint).not.toBe(second.fingerprint);
 });
 
+it('tells files apart by what they import, too', async () => {
+  const file = await write('with.mjs', "import { x } from './constant.mjs'; export default () => x;");
+  await write('constant.mjs', 'export const x = 1;');
+  const { fingerprint } = await loadObjective(file);
+  await write('constant.mjs', 'export const x = 2;');
+  expect((await loadObjective(file)).fingerprint).not.toBe(fingerprint);
+});
+
 it.each([
   [
     'a misspelt name',
