@@ -61,10 +61,11 @@ export async function planAndPredict(
 
 const marks = { done: pc.green('✓'), 'to do': pc.yellow('•'), waits: pc.dim('…') };
 
-function rowsOf({ there, todo, stale }: PlannedStage): string {
+function rowsOf({ there, todo, verify, stale }: PlannedStage): string {
   const parts = [
     ...(there > 0 ? [`${there} there`] : []),
     ...(todo === null || todo === 0 ? [] : [`${todo} to do`]),
+    ...(verify > 0 ? [`${verify} to verify again`] : []),
     ...(stale > 0 ? [`${stale} to go`] : []),
   ];
   return parts.join(', ');

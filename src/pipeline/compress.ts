@@ -1,30 +1,16 @@
 /** Stage 2: a compressor rewrites every verified trace with one generic prompt (paper §3.2). */
-import { answersEqual } from '../data/answers.js';
-import { extractAnswer } from '../data/extract.js';
 import type { Question } from '../data/questions.js';
 import { UserError } from '../errors.js';
 import type { CompressorConfig } from './config.js';
 import { type StudyContext, summariseReasons } from './context.js';
 import { chat } from './messages.js';
-import { splitThinking } from './reasoning.js';
 import { ReasoningSource } from './reasoning_source.js';
-import { type AttemptRow, completionFacts, completionProblem, type Rounds, runRounds } from './rounds.js';
+import { type AttemptRow, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
-import type { OpenModel, TextCompletion } from './services.js';
 import type { Traces } from './traces.js';
+import { type CompressionVerdict, judgeCompression } from './verdicts.js';
 
-export interface CompressionRow extends AttemptRow {
-  /** The compressed reasoning. */
-  reasoning: string;
-  /** Length in characters over that of the original. */
-  ratio: number;
-  characters: number;
-  originalCharacters: number;
-  /** Length in tokens of the compressor's tokenizer. */
-  tokens: number;
-  originalTokens: number;
-  finishReason: string;
-}
+export type CompressionRow = AttemptRow & CompressionVerdict;
 
 interface CompressTask {
   id: string;
@@ -42,7 +28,7 @@ export function compressRounds(
   context: StudyContext,
   compressor: CompressorConfig,
   traces: Traces,
-): Rounds<CompressTask, CompressionRow> {
+): Rounds<CompressTask, CompressionVerdict> {
   const { system, prompt, examples, continuation, maxRatio, keepAnswer } = compressor;
   return {
     stage: 'compress',
@@ -58,13 +44,16 @@ export function compressRounds(
         examples,
       ),
       continuation,
-      identity: { maxRatio, keepAnswer: keepAnswer && question.answer },
     }),
     attempts: compressor.attempts,
     sampling: compressor.sampling,
     settings: { prompt: { system, prompt, examples, continuation }, usable: { maxRatio, keepAnswer } },
-    judge: ({ question }, completion, model, row) =>
-      judge(question, traces.source.reasoning(question.id), completion, model, row, compressor),
+    verdictDependsOn: ({ question: { answer, answerType } }) => ({
+      maxRatio,
+      ...(keepAnswer && { answer, answerType }),
+    }),
+    judge: ({ question }, completion, count) =>
+      judgeCompression(question, traces.source.reasoning(question.id), completion, compressor, count),
   };
 }
 
@@ -84,38 +73,4 @@ export async function runCompress(
     );
   }
   return { file, keys, source };
-}
-
-function holdsAnswer({ answerType, answer }: Question, reasoning: string): boolean {
-  const extraction = extractAnswer(answerType, reasoning);
-  return extraction !== null && answersEqual(answerType, answer, extraction.answer);
-}
-
-function judge(
-  question: Question,
-  original: string,
-  completion: TextCompletion,
-  model: OpenModel,
-  row: { key: string; id: string; attempt: number },
-  { maxRatio, keepAnswer }: CompressorConfig,
-): CompressionRow {
-  // A compressor that thinks before it writes: what it thought is not the compression.
-  const reasoning = splitThinking(completion.text).final ?? '';
-  const ratio = reasoning.length / original.length;
-  let reason = completionProblem(completion);
-  if (reason === null && reasoning === '') reason = 'empty';
-  if (reason === null && ratio > maxRatio) reason = `longer than ${maxRatio} of the original`;
-  if (reason === null && keepAnswer && !holdsAnswer(question, reasoning)) reason = 'answer lost';
-  return {
-    ...row,
-    ok: reason === null,
-    ...(reason === null ? {} : { reason }),
-    reasoning,
-    ratio: Math.round(ratio * 1e4) / 1e4,
-    characters: reasoning.length,
-    originalCharacters: original.length,
-    tokens: model.tokenizer.encode(reasoning).length,
-    originalTokens: model.tokenizer.encode(original).length,
-    ...completionFacts(completion),
-  };
 }

@@ -2,30 +2,16 @@
  * Stage 4: a student answers the held-out questions, greedily, with the prompt it was trained with and a cap on tokens
  * (paper §4). A response cut off at the cap is truncated and counts with whatever answer it states outright.
  */
-import { answersEqual } from '../data/answers.js';
-import { extractAnswer } from '../data/extract.js';
 import type { Question } from '../data/questions.js';
 import { studentPrompt } from './arms.js';
 import { baselineArm, type StudentConfig } from './config.js';
 import type { StudyContext } from './context.js';
-import { splitResponse } from './reasoning.js';
-import { type AttemptRow, completionFacts, type Rounds, runRounds } from './rounds.js';
+import { type AttemptRow, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
-import type { OpenModel, TextCompletion } from './services.js';
 import { type TrainingResult, weightsFolder } from './train.js';
+import { type EvaluationVerdict, judgeEvaluation } from './verdicts.js';
 
-/** `ok` says that the answer is right. */
-export interface EvaluationRow extends AttemptRow {
-  expected: string;
-  answer: string | null;
-  response: string;
-  /** Cut off at the cap. */
-  truncated: boolean;
-  reasoningCharacters: number;
-  /** In the student's tokens. */
-  reasoningTokens: number;
-  finishReason: string;
-}
+export type EvaluationRow = AttemptRow & EvaluationVerdict;
 
 interface EvaluateTask {
   id: string;
@@ -43,7 +29,7 @@ export function evaluateRounds(
   student: StudentConfig,
   trained: Pick<TrainingResult, 'arm' | 'key'> | null,
   questions: readonly Question[],
-): Rounds<EvaluateTask, EvaluationRow> {
+): Rounds<EvaluateTask, EvaluationVerdict> {
   const arm = trained?.arm ?? baselineArm;
   const weights = trained === null ? null : weightsFolder(context, student.name, arm);
   // An untrained student has no think block: all that it writes is its reasoning.
@@ -59,12 +45,12 @@ export function evaluateRounds(
     prompt: ({ question }) => ({
       messages: studentPrompt(config, question),
       continuation: '',
-      identity: { answer: question.answer, answerType: question.answerType, mode },
     }),
     attempts: 1,
     sampling: { temperature: 0, maxTokens: config.evaluate.maxTokens },
     settings: { prompt: { system: config.target.system, prompt: config.target.prompt } },
-    judge: ({ question }, completion, model, row) => judge(question, completion, model, row, mode),
+    verdictDependsOn: ({ question: { answer, answerType } }) => ({ mode, answer, answerType }),
+    judge: ({ question }, completion, count) => judgeEvaluation(question, completion, mode, count),
   };
 }
 
@@ -78,34 +64,4 @@ export async function runEvaluate(
   const rounds = evaluateRounds(context, student, trained, questions);
   const keys = await runRounds(context, rounds);
   return { file: rounds.file, keys };
-}
-
-function judge(
-  question: Question,
-  completion: TextCompletion,
-  model: OpenModel,
-  row: { key: string; id: string; attempt: number },
-  mode: 'think' | 'all',
-): EvaluationRow {
-  const truncated = completion.finishReason === 'length';
-  const { reasoning, final } = splitResponse(completion.text, mode);
-  const extraction = final === null ? null : extractAnswer(question.answerType, final, { fallback: !truncated });
-  const answer = extraction?.answer ?? null;
-  const ok = answer !== null && answersEqual(question.answerType, question.answer, answer);
-  let reason: string | null = null;
-  if (completion.finishReason === 'error') reason = `error: ${completion.error ?? 'unknown'}`;
-  else if (answer === null) reason = truncated ? 'cut off at the token limit' : 'no answer found';
-  else if (!ok) reason = 'wrong answer';
-  return {
-    ...row,
-    ok,
-    ...(reason === null ? {} : { reason }),
-    expected: question.answer,
-    answer,
-    response: completion.text,
-    truncated,
-    reasoningCharacters: reasoning.length,
-    reasoningTokens: reasoning === '' ? 0 : model.tokenizer.encode(reasoning).length,
-    ...completionFacts(completion),
-  };
 }

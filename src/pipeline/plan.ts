@@ -27,6 +27,8 @@ export interface PlannedStage {
   /** Rows that stay, and rows to do that are known so far (null: not until what it waits for is there). */
   there: number;
   todo: number | null;
+  /** Rows that stay and are judged again, by their stored text; what comes of it decides what else is to do. */
+  verify: number;
   /** Rows of other settings or data, which go. */
   stale: number;
   /** Why there is something to do; empty when there is not. */
@@ -143,13 +145,14 @@ class Planner {
     const label = `train ${student.name} ${arm}`;
     const { key, inputs } = await identifyTraining(this.#context, student, data);
     const done = finishedTraining(this.#context, student, arm, key) !== null;
-    const why = done ? '' : this.#why(label, inputs, 0, 1);
+    const why = done ? '' : this.#why(label, inputs, { stale: 0, there: 1, verify: 0 });
     this.stages.push({
       stage: 'train',
       label,
       state: done ? 'done' : 'to do',
       there: done ? data.size : 0,
       todo: done ? 0 : data.size,
+      verify: 0,
       stale: 0,
       why,
     });
@@ -157,21 +160,27 @@ class Planner {
   }
 
   /** @returns the keys of all attempts' rows; null when some are to be done */
-  async #rounds<T extends RoundTask, R extends AttemptRow>(rounds: Rounds<T, R>): Promise<string[] | null> {
+  async #rounds<T extends RoundTask, V extends Pick<AttemptRow, 'ok' | 'reason'>>(
+    rounds: Rounds<T, V>,
+  ): Promise<string[] | null> {
     const { label, stage, file, tasks, attempts } = rounds;
-    const { inputs, keyOf } = await prepareRounds(this.#context, rounds);
+    const { inputs, keyOf, judgedBy } = await prepareRounds<T>(this.#context, rounds);
     const keys: string[] = [];
     let pending = tasks;
     for (let attempt = 1; attempt <= attempts && pending.length > 0; attempt++) {
       const wanted = pending.map((task) => keyOf(task, attempt));
       const missing = wanted.filter((key) => !file.has(key)).length;
+      const verify = pending.filter(
+        (task, index) => file.has(wanted[index]!) && file.judgedBy(wanted[index]!) !== judgedBy(task),
+      ).length;
       keys.push(...wanted);
-      if (missing > 0) {
+      if (missing + verify > 0) {
         const there = keys.length - missing;
-        const stale = file.size - there;
-        const why = this.#why(label, inputs, stale, there);
+        // Later attempts may still be wanted: what is judged again decides.
+        const stale = verify > 0 ? 0 : file.size - there;
+        const why = this.#why(label, inputs, { stale, there, verify });
         const more = attempt < attempts ? `; up to ${attempts - attempt} more tries for those that fail` : '';
-        this.stages.push({ stage, label, state: 'to do', there, todo: missing, stale, why: why + more });
+        this.stages.push({ stage, label, state: 'to do', there, todo: missing, verify, stale, why: why + more });
         file.close();
         return null;
       }
@@ -183,6 +192,7 @@ class Planner {
       state: 'done',
       there: keys.length,
       todo: 0,
+      verify: 0,
       stale: file.size - keys.length,
       why: '',
     });
@@ -193,22 +203,27 @@ class Planner {
     const there = keys.filter((key) => file.has(key)).length;
     const todo = keys.length - there;
     const stale = file.size - there;
-    const why = todo === 0 ? '' : this.#why(label, inputs, stale, there);
-    this.stages.push({ stage, label, state: todo === 0 ? 'done' : 'to do', there, todo, stale, why });
+    const why = todo === 0 ? '' : this.#why(label, inputs, { stale, there, verify: 0 });
+    this.stages.push({ stage, label, state: todo === 0 ? 'done' : 'to do', there, todo, verify: 0, stale, why });
     return todo === 0;
   }
 
   #waits(stage: StageName, label: string, why: string): void {
-    this.stages.push({ stage, label, state: 'waits', there: 0, todo: null, stale: 0, why });
+    this.stages.push({ stage, label, state: 'waits', there: 0, todo: null, verify: 0, stale: 0, why });
   }
 
   /** In words, by what the stage depended on when it last worked. */
-  #why(label: string, inputs: Inputs, stale: number, there: number): string {
+  #why(
+    label: string,
+    inputs: Inputs,
+    { stale, there, verify }: Pick<PlannedStage, 'stale' | 'there' | 'verify'>,
+  ): string {
     const before = this.#context.folder.manifest.stages[label];
     if (before === undefined) return 'not begun';
     const changed = Object.keys(inputs).filter((name) => before.inputs[name] !== inputs[name]);
     if (changed.length > 0) return `changed since: ${changed.join(', ')}`;
     if (before.state === 'running') return 'not finished';
+    if (verify > 0) return 'changed since: expected answers, or when a row is usable';
     if (stale > 0) return 'changed since: the rows that it works on';
     return there > 0 ? 'more rows are asked for' : 'its files are gone';
   }

@@ -15,11 +15,14 @@ export interface Row {
   id: string;
   /** Whether later stages can use it. */
   ok: boolean;
+  /** What decided that beside the row's own text, as a fingerprint; absent where nothing is judged. */
+  judged?: string;
 }
 
 interface Place {
   readonly id: string;
   readonly ok: boolean;
+  readonly judged: string | undefined;
   readonly offset: number;
   /** Without the line feed. */
   readonly length: number;
@@ -106,9 +109,9 @@ export class RowFile<R extends Row> {
 
   #parse(line: Buffer, offset: number, number: number): [string, Place] {
     try {
-      const { key, id, ok } = JSON.parse(line.toString('utf8')) as R;
+      const { key, id, ok, judged } = JSON.parse(line.toString('utf8')) as R;
       if (typeof key !== 'string' || typeof id !== 'string') throw new Error('no key');
-      return [key, { id, ok: ok === true, offset, length: line.length }];
+      return [key, { id, ok: ok === true, judged, offset, length: line.length }];
     } catch {
       throw new UserError(`${this.path}:${number}: Expected a row of this run; remove the line, and it is made again`);
     }
@@ -128,6 +131,11 @@ export class RowFile<R extends Row> {
     return this.#placeOf(key).id;
   }
 
+  /** What a row that is there was judged by. */
+  judgedBy(key: string): string | undefined {
+    return this.#placeOf(key).judged;
+  }
+
   get size(): number {
     return this.#places.size;
   }
@@ -143,7 +151,16 @@ export class RowFile<R extends Row> {
 
   /** Adds a row; one whose key is there already is left as it is. */
   append(row: R): void {
-    if (this.#places.has(row.key)) return;
+    if (!this.#places.has(row.key)) this.#write(row);
+  }
+
+  /** Puts a row in place of the one of the same key; until `finalise` both stand in the file, and the later one counts. */
+  replace(row: R): void {
+    this.#doubled = true;
+    this.#write(row);
+  }
+
+  #write(row: R): void {
     const bytes = Buffer.from(`${JSON.stringify(row)}\n`);
     writing(this.path, () => {
       if (this.#writer === null) {
@@ -157,7 +174,8 @@ export class RowFile<R extends Row> {
         throw error;
       }
     });
-    this.#places.set(row.key, { id: row.id, ok: row.ok, offset: this.#end, length: bytes.length - 1 });
+    const { key, id, ok, judged } = row;
+    this.#places.set(key, { id, ok, judged, offset: this.#end, length: bytes.length - 1 });
     this.#end += bytes.length;
   }
 

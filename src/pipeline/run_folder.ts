@@ -33,7 +33,7 @@ export interface StageRecord extends StageWork {
 }
 
 export interface Manifest {
-  version: 2;
+  version: 3;
   created: string;
   updated: string;
   /** Fingerprint of every model used. */
@@ -135,11 +135,11 @@ export class RunFolder {
 
 function readManifest(path: string): Manifest {
   const now = new Date().toISOString();
-  const fresh: Manifest = { version: 2, created: now, updated: now, models: {}, machine: {}, stages: {} };
+  const fresh: Manifest = { version: 3, created: now, updated: now, models: {}, machine: {}, stages: {} };
   if (!existsSync(path)) return fresh;
   try {
     const manifest = JSON.parse(readFileSync(path, 'utf8')) as Manifest;
-    if (manifest.version === 2) return manifest;
+    if (manifest.version === 3) return manifest;
     return { ...fresh, created: manifest.created }; // Of an earlier version: its rows have other identities.
   } catch {
     throw new UserError(`${path}: Expected a manifest in JSON; remove the file to have a new one written`);

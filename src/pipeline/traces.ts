@@ -1,26 +1,15 @@
 /** Stage 1: the teacher answers every training question until it is right, at most K times (paper §3.1). */
-import { answersEqual } from '../data/answers.js';
-import { extractAnswer } from '../data/extract.js';
 import type { Question } from '../data/questions.js';
 import { UserError } from '../errors.js';
 import { type StudyContext, summariseReasons } from './context.js';
 import { chat } from './messages.js';
-import { splitResponse } from './reasoning.js';
 import { ReasoningSource } from './reasoning_source.js';
-import { type AttemptRow, completionFacts, completionProblem, type Rounds, runRounds } from './rounds.js';
+import { type AttemptRow, type Rounds, runRounds } from './rounds.js';
 import { RowFile } from './row_file.js';
-import type { TextCompletion } from './services.js';
+import { judgeTrace, type TraceVerdict } from './verdicts.js';
 
-export interface TraceRow extends AttemptRow {
-  /** The whole response, a forced beginning included. */
-  response: string;
-  reasoning: string;
-  /** What stands behind the reasoning; with reasoning `all`, the whole response. */
-  final: string;
-  /** The extracted answer, or null. */
-  answer: string | null;
-  finishReason: string;
-}
+/** Its `response` is the whole one, a forced beginning included. */
+export type TraceRow = AttemptRow & TraceVerdict;
 
 /** The verified traces: correct reasoning by question, in the order of the questions. */
 export interface Traces {
@@ -39,7 +28,7 @@ interface TraceTask {
 export function traceRounds(
   context: StudyContext,
   questions: readonly Question[],
-): Rounds<TraceTask, TraceRow> & { tasks: TraceTask[] } {
+): Rounds<TraceTask, TraceVerdict> & { tasks: TraceTask[] } {
   const { teacher } = context.config;
   const { system, prompt, examples, continuation, reasoning } = teacher;
   return {
@@ -51,12 +40,13 @@ export function traceRounds(
     prompt: ({ question }) => ({
       messages: chat(system, prompt, { question: question.question }, examples),
       continuation,
-      identity: { reasoning, answer: question.answer, answerType: question.answerType },
     }),
     attempts: teacher.attempts,
     sampling: teacher.sampling,
     settings: { prompt: { system, prompt, examples, continuation }, reasoning },
-    judge: ({ question }, completion, _, row) => judge(question, completion, row, teacher),
+    responsePrefix: continuation,
+    verdictDependsOn: ({ question: { answer, answerType } }) => ({ reasoning, answer, answerType }),
+    judge: ({ question }, completion) => judgeTrace(question, completion, reasoning),
   };
 }
 
@@ -77,30 +67,4 @@ export async function runTraces(context: StudyContext, questions: readonly Quest
     );
   }
   return traces;
-}
-
-function judge(
-  question: Question,
-  completion: TextCompletion,
-  row: { key: string; id: string; attempt: number },
-  teacher: StudyContext['config']['teacher'],
-): TraceRow {
-  const response = teacher.continuation + completion.text;
-  const { reasoning, final } = splitResponse(response, teacher.reasoning);
-  const answer = final === null ? null : (extractAnswer(question.answerType, final)?.answer ?? null);
-  let reason = completionProblem(completion);
-  if (reason === null && final === null) reason = 'reasoning without end';
-  if (reason === null && reasoning === '') reason = 'no reasoning';
-  if (reason === null && answer === null) reason = 'no answer found';
-  if (reason === null && !answersEqual(question.answerType, question.answer, answer!)) reason = 'wrong answer';
-  return {
-    ...row,
-    ok: reason === null,
-    ...(reason === null ? {} : { reason }),
-    response,
-    reasoning,
-    final: final ?? '',
-    answer,
-    ...completionFacts(completion),
-  };
 }
