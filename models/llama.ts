@@ -6,6 +6,7 @@
  */
 import { UserError } from '../src/errors.js';
 import type { ForwardContext } from '../src/nn/context.js';
+import { inLayer } from '../src/nn/layer_hooks.js';
 import { Linear } from '../src/nn/linear.js';
 import type { CausalLM, ModelConfig } from '../src/nn/model.js';
 import { type Rope, ropeOf } from '../src/nn/rope.js';
@@ -180,7 +181,7 @@ export class Llama implements CausalLM {
       let hidden_TE = embedding(this.#weight('model.embed_tokens.weight'), context.tokens);
       for (const layer of this.#layers) {
         const run = (input: Tensor, angles: Tensor): Tensor =>
-          scope(() => this.#forwardLayer(layer, input, angles, context));
+          scope(() => inLayer(context, layer.index, () => this.#forwardLayer(layer, input, angles, context)));
         const next = checkpointing ? checkpoint(run, hidden_TE, table) : run(hidden_TE, table);
         hidden_TE.dispose();
         hidden_TE = next;

@@ -59,7 +59,7 @@ export async function ourTrainer(
   const optimizer = new AdamW(parameters, { ...config, bits: 32 }, masters);
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const schedule = createSchedule('constant', 1, 0);
-  const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, communicator: null });
+  const trainer = new Trainer({ ...config, model, parameters, optimizer, schedule, objective, exchange: null });
   const list = setup.documents.map(toDocument);
   const window = oneWindow(list);
   const documents = documentsInMemory(list);

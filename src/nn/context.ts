@@ -1,5 +1,6 @@
 import type { KvLayer } from '../ops/attention.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { LayerHooks } from './layer_hooks.js';
 
 /**
  * What differs between training, scoring, prefill and decode. A model has one forward pass; the caller says through this
@@ -20,6 +21,8 @@ export interface PackedContext {
   cuSeqlens: Tensor;
   /** Set while training. */
   training?: TrainingContext;
+  /** Told which layer is at work, where ranks share the work. */
+  layers?: LayerHooks;
 }
 
 export interface TrainingContext {

@@ -39,6 +39,11 @@ interface Node {
   recomputed: Tensor | null;
 }
 
+/** A place in the forward pass at which the backward pass calls `reached`. */
+interface Mark {
+  reached: () => void;
+}
+
 /** A tensor held, or the node that makes it again. */
 type Saved = { tensor: Tensor; version: number } | { producer: Node };
 
@@ -63,7 +68,7 @@ const active: (Tape | null)[] = [];
  * after {@link backward}, on any throw, and by `using`.
  */
 export class Tape {
-  readonly #nodes: Node[] = [];
+  readonly #nodes: (Node | Mark)[] = [];
   readonly #tracked = new Set<number>();
   /** By their output's id. */
   readonly #recomputable = new Map<number, Node>();
@@ -119,6 +124,10 @@ export class Tape {
     if (this.#recompute && recompute !== null) this.#recomputable.set(outputs[0]!.id, node);
   }
 
+  mark(reached: () => void): void {
+    this.#nodes.push({ reached });
+  }
+
   #save(tensor: Tensor): Saved {
     const producer = this.#recomputable.get(tensor.id);
     return producer ? { producer } : { tensor: withoutScope(() => tensor.alias()), version: tensor.version };
@@ -141,7 +150,10 @@ export class Tape {
         const seed = gradient ? gradient.alias() : Tensor.full(output.device, output.shape, 1, output.dtype);
         gradients.set(output.id, { tensor: seed, shared: true });
       });
-      for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) this.#backwardOf(node, gradients);
+      for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) {
+        if ('reached' in node) node.reached();
+        else this.#backwardOf(node, gradients);
+      }
       return of.map((tensor) => {
         const flow = gradients.get(tensor.id);
         gradients.delete(tensor.id);
@@ -213,7 +225,7 @@ export class Tape {
   }
 
   dispose(): void {
-    for (const node of this.#nodes) release(node);
+    for (const node of this.#nodes) if ('inputs' in node) release(node);
     this.#nodes.length = 0;
     this.#recomputable.clear();
   }
@@ -260,6 +272,14 @@ export function record(
 ): void {
   const tape = active.at(-1);
   if (tape && inputs.some((input) => tape.tracks(input))) tape.push(name, inputs, outputs, saved, backward, recompute);
+}
+
+/**
+ * Calls `reached` when the backward pass has come back to this place: every operation recorded later has had its turn, none
+ * recorded earlier. Does nothing unless a tape records.
+ */
+export function atBackward(reached: () => void): void {
+  active.at(-1)?.mark(reached);
 }
 
 /** The tape that records now, if any. */

@@ -1,6 +1,7 @@
 // AdamW on the device: f32 master weights or stochastic rounding, 32-bit or block-wise 8-bit moments, and the norm that
 // clipping goes by.
 
+import type { Communicator } from '../distributed/communicator.js';
 import { roundingPurpose } from '../ops/random.js';
 import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
@@ -165,13 +166,19 @@ export function disposeGradients(parameters: Parameters): void {
 /**
  * Enqueues the Euclidean norm over all gradients, and the factor that scales them to at most `maxNorm` (torch's
  * `clip_grad_norm_`; 0: no clipping). Both f32 [1], the caller's to dispose.
+ * @param holders the ranks that hold other parts of the gradients, if any
  */
-export function gradientNorm(parameters: Parameters, maxNorm: number): { norm: Tensor; factor: Tensor } {
+export function gradientNorm(
+  parameters: Parameters,
+  maxNorm: number,
+  holders: Communicator | null = null,
+): { norm: Tensor; factor: Tensor } {
   return scope(() => {
     const [first] = parameters.values();
     if (first === undefined) throw new Error("Expected 'parameters' to hold something to train but received none");
     const squares = Tensor.zeros(first.device, [1]);
     for (const parameter of parameters.values()) launch('sum_squares', [gradientOf(parameter), squares]);
+    holders?.allReduce(squares);
     const norm = Tensor.empty(first.device, [1]);
     const factor = Tensor.empty(first.device, [1]);
     launch('clip_factor', [squares, norm, factor], [maxNorm]);

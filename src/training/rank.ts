@@ -8,6 +8,7 @@ import { Device } from '../tensor/device.js';
 import { loadAdapter } from './adapter_files.js';
 import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
+import { GradientReduction } from './gradient_exchange.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
 import type { SkippedStep, StepMetrics, ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
@@ -111,7 +112,8 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     const plan = await TrainingPlan.create(documents, config);
     const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
-    const common = { model, parameters, optimizer, schedule, objective, communicator, peakFlops };
+    const exchange = communicator && new GradientReduction(model, parameters, communicator);
+    const common = { model, parameters, optimizer, schedule, objective, exchange, peakFlops };
     const trainer = new Trainer({ ...config, ...common });
     await duties?.started(plan, trainable);
 

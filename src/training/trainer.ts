@@ -1,6 +1,5 @@
 // One optimizer step: forward and backward over a window of micro-batches, reduction over ranks, clipping, update.
 
-import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import type { ActivationCheckpointing } from '../nn/context.js';
 import type { CausalLM } from '../nn/model.js';
@@ -9,6 +8,7 @@ import { scope } from '../tensor/scope.js';
 import { Tape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Documents, TrainingDocument } from './documents.js';
+import type { GradientExchange, PassHooks } from './gradient_exchange.js';
 import type { StepMetrics } from './metrics.js';
 import { evaluateObjective, type LoadedObjective, type ObjectiveWindow } from './objectives/objective.js';
 import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
@@ -28,8 +28,8 @@ export interface TrainerOptions {
   /** Gradients are scaled down to this norm; 0: never. */
   readonly maxGradNorm: number;
   readonly activationCheckpointing: ActivationCheckpointing;
-  /** Ranks that share each window; null: this one alone. */
-  readonly communicator: Communicator | null;
+  /** With the ranks that share each window; null: this one is alone. */
+  readonly exchange: GradientExchange | null;
   /** Floating-point operations a second that all ranks together can do; null, the default: not known. */
   readonly peakFlops?: number | null;
 }
@@ -70,7 +70,7 @@ export class Trainer {
     firstMicroBatch: number,
     stop = false,
   ): Promise<StepResult> {
-    const { model, optimizer, parameters, schedule, communicator, maxGradNorm } = this.#options;
+    const { model, optimizer, parameters, schedule, exchange, maxGradNorm } = this.#options;
     const learningRate = this.#options.learningRate * schedule.factor(step - 1);
     if (window.trained === 0) {
       throw new UserError(
@@ -84,19 +84,26 @@ export class Trainer {
       packs.flatMap((pack) => Array.from(pack.documents, (index) => documents.at(index)));
     const rows = window.microBatches.map(({ packs }) => rowsOf(packs));
     const objectiveWindow = { trained: window.trained, rows: rows.flat() };
-    for (const [index, microBatch] of rows.entries()) {
-      if (communicator && index % communicator.size !== communicator.rank) continue;
-      scope(() => {
+    const { rank, size } = exchange?.communicator ?? { rank: 0, size: 1 };
+    const own = rows.flatMap((_, index) => (index % size === rank ? [index] : []));
+    const passes = exchange?.lockstep ? Math.ceil(rows.length / size) : own.length;
+    for (let pass = 0; pass < passes; pass += 1) {
+      // A rank that has no micro-batch left runs another's where it must keep step.
+      const counts = pass < own.length;
+      const index = own[pass] ?? 0;
+      const run = (hooks?: PassHooks): Tensor => {
         const options = { ...this.#options, window: objectiveWindow, number: firstMicroBatch + index };
+        return addGradients(model, rows[index]!, options, hooks);
+      };
+      scope(() => {
+        const loss = exchange ? exchange.pass({ last: pass === passes - 1, counts }, run) : run();
         const total = summary.narrow(0, 0, 1);
-        launch('add', [total, addGradients(model, microBatch, options), total], [1]);
+        if (counts) launch('add', [total, loss, total], [1]);
       });
     }
-    if (communicator) {
-      for (const parameter of parameters.values()) communicator.allReduce(parameter.grad!);
-      communicator.allReduce(summary);
-    }
-    const { norm, factor } = gradientNorm(parameters, maxGradNorm);
+    exchange?.finish();
+    exchange?.communicator.allReduce(summary);
+    const { norm, factor } = gradientNorm(parameters, maxGradNorm, exchange?.holders ?? null);
     using _norm = norm;
     using _factor = factor;
     // The one wait of a step. What is not finite is found before it reaches the weights.
@@ -148,11 +155,13 @@ export interface MicroBatchOptions {
 /**
  * Packs documents into one forward and backward pass. Adds to `grad` of every parameter and returns the loss, f32 [1], which
  * is the caller's to dispose.
+ * @param hooks called as the pass goes through the model's layers
  */
 export function addGradients(
   model: CausalLM,
   documents: readonly TrainingDocument[],
   options: MicroBatchOptions,
+  hooks?: PassHooks,
 ): Tensor {
   return scope(() => {
     const batch = assembleBatch(documents);
@@ -163,12 +172,14 @@ export function addGradients(
       positions: upload(batch.positions),
       cuSeqlens: upload(batch.cuSeqlens),
       training: { step: options.number, activationCheckpointing: options.activationCheckpointing },
+      ...(hooks && { layers: hooks }),
     };
     using tape = new Tape({ recompute: options.activationCheckpointing === 'selective' });
     const { objective, window } = options;
     const loss = tape.run(() =>
       evaluateObjective(objective, { model, window, rows: documents, packed: batch, hidden: model.forward(context) }),
     );
+    hooks?.startBackward();
     tape.backward(loss);
     return loss;
   });

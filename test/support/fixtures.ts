@@ -76,6 +76,18 @@ export function largestError(actual: ArrayLike<number>, expected: ArrayLike<numb
   return worst;
 }
 
+/** ‖actual − expected‖ / ‖expected‖, Euclidean; infinite for another length. AdamW makes much of single gradients near zero, so for weights. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let error = 0;
+  let norm = 0;
+  for (let index = 0; index < expected.length; index++) {
+    error += (actual[index]! - expected[index]!) ** 2;
+    norm += expected[index]! ** 2;
+  }
+  return error === 0 ? 0 : Math.sqrt(error / norm);
+}
+
 /** Throws unless both have the same length and every element agrees to `tolerance` (absolute below 1, relative above). */
 export function expectClose(
   actual: ArrayLike<number>,

@@ -9,7 +9,7 @@ import { checkpoint } from '../../src/tensor/checkpoint.js';
 import { Device } from '../../src/tensor/device.js';
 import { launch } from '../../src/tensor/launch.js';
 import { scope } from '../../src/tensor/scope.js';
-import { Tape } from '../../src/tensor/tape.js';
+import { atBackward, Tape } from '../../src/tensor/tape.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 
 describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
@@ -46,6 +46,37 @@ describe.each(['cpu', 'cpu-chaos'])('the tape on %s', (name) => {
     tape.backward(loss);
     loss.dispose();
     expect(await gradientOf(x)).toEqual([6, 8, 10]);
+  });
+
+  it('comes by marks with the gradients of all that follows, and of nothing before', async () => {
+    const x = parameter([1, 2]);
+    const y = parameter([3, 4]);
+    const seen: string[] = [];
+    const mark = (name: string) => atBackward(() => seen.push(`${name}${x.grad ? ' x' : ''}${y.grad ? ' y' : ''}`));
+    using tape = new Tape();
+    const loss = tape.run(() =>
+      scope(() => {
+        mark('start');
+        const inner = checkpoint(
+          (input) => {
+            mark('inner');
+            return mul(input, x);
+          },
+          scale(x, 2),
+        );
+        mark('middle');
+        const outer = sum(mul(inner, y));
+        mark('end');
+        return outer;
+      }),
+    );
+    expect(seen).toEqual([]);
+    tape.backward(loss);
+    loss.dispose();
+    expect(seen).toEqual(['end', 'middle y', 'inner x y', 'start x y']);
+    expect(await gradientOf(x)).toEqual([12, 32]);
+    mark('without a tape');
+    expect(seen).toHaveLength(4);
   });
 
   it('accumulates over backward passes into f32, from bf16 too', async () => {

@@ -164,7 +164,7 @@ describe.each(cases)('$model, $method', ({ model: name, method }) => {
     const run = golden.runs[runName]!;
     const optimizer = new AdamW(parameters, { ...run, bits: 32 });
     const schedule = createSchedule('cosine', run.steps.length, run.warmupRatio);
-    const common = { activationCheckpointing: 'none' as const, communicator: null };
+    const common = { activationCheckpointing: 'none' as const, exchange: null };
     const objective = await loadObjective('cross-entropy');
     const trainer = new Trainer({ ...run, ...common, objective, model, parameters, optimizer, schedule });
     for (const [index, expected] of run.steps.entries()) {

@@ -54,7 +54,7 @@ describe('planMemory', () => {
         schedule,
         learningRate: 1e-3,
         maxGradNorm: 1,
-        communicator: null,
+        exchange: null,
         objective: await loadObjective('cross-entropy'),
       },
       activationCheckpointing: checkpointing,

@@ -124,7 +124,7 @@ export async function runSteps(
     ...{
       schedule: createSchedule('cosine', plan.totalSteps, 0),
       activationCheckpointing: 'none' as const,
-      communicator: null,
+      exchange: null,
     },
     objective: await loadObjective('cross-entropy'),
     ...overrides,
