@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import type { Completion } from '../engine/completion.js';
-import type { Engine } from '../engine/engine.js';
 import type { GenerateRequest } from '../engine/prompt.js';
+import type { RequestServer } from '../engine/request_server.js';
 import type { SamplingParams } from '../engine/sampling_params.js';
 import { createProgress, type Progress } from '../pipeline/progress.js';
 import { conclude } from './conclude.js';
 import { addEngineOptions, pickEngineOptions } from './engine_options.js';
 import { interruptible } from './interrupt.js';
-import { withModel } from './load.js';
-import { addRequiredOption, type GlobalOptions } from './options.js';
+import { withEngine } from './load.js';
+import { addMeshOption, addRequiredOption, type GlobalOptions } from './options.js';
 import { checkPrompts, hashFile, type PromptFile, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 import { addSamplingOptions, pickSampling } from './sampling_options.js';
@@ -24,7 +24,8 @@ finishReason is stop, length or error (with "error"); a row that fails leaves th
 Examples:
   $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --max-tokens 64
   $ compress-distill generate --model ./my-model --prompts in.jsonl --out out.jsonl --temperature 0 --max-tokens 20 --ignore-eos
-  $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --n 4 --top-p 0.95 --seed 1`;
+  $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --n 4 --top-p 0.95 --seed 1
+  $ compress-distill generate --model ./my-model --device cuda --mesh dp=8 --prompts in.jsonl --out out.jsonl`;
 
 interface Options extends GlobalOptions {
   model: string;
@@ -52,6 +53,7 @@ export function addGenerate(program: Command): void {
   addRequiredOption(command, '--out <file>', 'JSONL to write; appears when every row is there');
   addSamplingOptions(command);
   addEngineOptions(command);
+  addMeshOption(command);
 }
 
 async function generate(options: Options): Promise<void> {
@@ -62,19 +64,12 @@ async function generate(options: Options): Promise<void> {
   const prompts = await checkPrompts(options.prompts, sampling);
   checkOutput(options.out);
   await interruptible('The same command goes on from the rows that are finished.', (signal) =>
-    withModel(options.model, options, async (loaded) => {
-      const { Engine } = await import('../engine/engine.js');
-      const engine = Engine.create(loaded, engineOptions);
+    withEngine(options.model, options, engineOptions, async ({ engine, dependencies }) => {
       console.error(engine.startupReport());
-      try {
-        const data = await hashFile(options.prompts);
-        const { device, dtype } = loaded.model;
-        const key = [data, sampling, loaded.files.fingerprint, device.name, dtype, engineOptions.maxModelLen];
-        const output = await RowOutput.open(options.out, key, prompts.samplesOf);
-        await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
-      } finally {
-        await engine.close();
-      }
+      const data = await hashFile(options.prompts);
+      const key = [data, sampling, ...dependencies, engineOptions.maxModelLen];
+      const output = await RowOutput.open(options.out, key, prompts.samplesOf);
+      await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
     }),
   );
 }
@@ -96,7 +91,10 @@ interface Taken {
 }
 
 /** Completes what is not finished yet, one row in memory for each that the engine works on. */
-export async function writeCompletions(engine: Pick<Engine, 'generate' | 'statistics'>, work: Work): Promise<void> {
+export async function writeCompletions(
+  engine: Pick<RequestServer<unknown>, 'generate' | 'statistics'>,
+  work: Work,
+): Promise<void> {
   const { prompts, output, signal, progress = createProgress() } = work;
   const total = prompts.samples;
   const taken = new Map<string, Taken>();

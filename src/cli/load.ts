@@ -1,4 +1,8 @@
 /** Opens a device and loads a model on it, for commands that need the weights. */
+import { availableParallelism } from 'node:os';
+import { meshSize } from '../distributed/mesh_shape.js';
+import type { EngineOptions } from '../engine/engine.js';
+import type { RequestServer } from '../engine/request_server.js';
 import type { LoadedModel } from '../nn/load.js';
 import type { GlobalOptions } from './options.js';
 
@@ -23,5 +27,44 @@ export async function withModel<T>(
   } finally {
     loaded.model.dispose();
     await device.close();
+  }
+}
+
+/** An engine, or replicas of one, and what its rows depend on beside prompts and parameters. */
+export interface OpenEngine {
+  engine: RequestServer<unknown>;
+  dependencies: unknown[];
+}
+
+/** Opens an engine for `model` on the devices of the mesh, gives it to `work` and closes it after it. */
+export async function withEngine<T>(
+  model: string,
+  options: GlobalOptions,
+  engineOptions: EngineOptions,
+  work: (open: OpenEngine) => Promise<T>,
+): Promise<T> {
+  const { device = defaultDevice, dtype, threads = availableParallelism(), mesh = { dp: 1, tp: 1 } } = options;
+  if (meshSize(mesh) === 1) {
+    return withModel(model, options, async (loaded) => {
+      const { Engine } = await import('../engine/engine.js');
+      const engine = Engine.create(loaded, engineOptions);
+      const { device, dtype } = loaded.model;
+      return closing(engine, () => work({ engine, dependencies: [loaded.files.fingerprint, device.name, dtype] }));
+    });
+  }
+  const { resolveModel } = await import('../weights/model_files.js');
+  const { Replicas } = await import('../distributed/replicas.js');
+  const { fingerprint, weights } = await resolveModel(model);
+  weights.close();
+  const engine = await Replicas.create(mesh, { model, device, dtype, threads, engine: engineOptions });
+  // Which replica wrote a row does not matter, so they go on from what one engine left, and the other way round.
+  return closing(engine, () => work({ engine, dependencies: [fingerprint, device, dtype ?? 'f32'] }));
+}
+
+async function closing<T>(engine: RequestServer<unknown>, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } finally {
+    await engine.close();
   }
 }

@@ -1,17 +1,19 @@
 /** Options that several commands share, and the parsers of their values. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type MeshShape, parseMesh } from '../distributed/mesh_shape.js';
 
 /** Where and how to compute; absent values are the command's or the YAML file's to decide. */
 export interface GlobalOptions {
   device?: string;
   dtype?: 'f32' | 'bf16';
   threads?: number;
+  mesh?: MeshShape;
 }
 
 /** The settings of a YAML file with the options that were given in place of its own; what is no mapping is left to the file's schema. */
-export function overlay(settings: unknown, { device, dtype, threads }: GlobalOptions): unknown {
+export function overlay(settings: unknown, { device, dtype, threads, mesh }: GlobalOptions): unknown {
   if (typeof settings !== 'object' || settings === null) return settings;
-  const given = Object.entries({ device, dtype, threads }).filter(([, value]) => value !== undefined);
+  const given = Object.entries({ device, dtype, threads, mesh }).filter(([, value]) => value !== undefined);
   return { ...settings, ...Object.fromEntries(given) };
 }
 
@@ -62,6 +64,23 @@ export function addRequiredOption(command: Command, flags: string, description: 
     if (command.getOptionValue(option.attributeName()) === undefined)
       command.error(`error: required option '${flags}' not specified`);
   });
+}
+
+function mesh(text: string): MeshShape {
+  try {
+    return parseMesh(text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+/** For commands that can use several devices. */
+export function addMeshOption(command: Command): Command {
+  return command.option(
+    '--mesh <shape>',
+    'devices at work, such as dp=2,tp=4: replicas of the model, devices of each (default: one device)',
+    mesh,
+  );
 }
 
 /** --device, --dtype and --threads, accepted before and after the name of the command. */

@@ -7,7 +7,7 @@ import { formatDuration, type Progress } from '../pipeline/progress.js';
 import type { Services } from '../pipeline/services.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
-import { type GlobalOptions, overlay } from './options.js';
+import { addMeshOption, type GlobalOptions, overlay } from './options.js';
 import { modelsOf, planAndPredict, renderPlan } from './plan.js';
 
 const runExamples = `
@@ -32,7 +32,7 @@ const stages: [StageName, string][] = [
 ];
 
 export function addRun(program: Command): void {
-  program
+  const run = program
     .command('run')
     .summary('a whole study: traces → compress → train → evaluate → report')
     .description('Runs a study as a YAML file says, from the teacher to the report.')
@@ -43,8 +43,9 @@ export function addRun(program: Command): void {
       const options = self.optsWithGlobals() as GlobalOptions & { dryRun?: boolean };
       return options.dryRun ? dryRun(file, options) : runStages(file, options);
     });
-  for (const [stage, what] of stages)
-    program
+  addMeshOption(run);
+  for (const [stage, what] of stages) {
+    const command = program
       .command(stage)
       .summary(`stage: ${what}`)
       .description(`One stage of a study: ${what}. The stages before it must be complete.`)
@@ -52,6 +53,8 @@ export function addRun(program: Command): void {
       .helpGroup('Stages of a study (train is one too, given the YAML of a study):')
       .addHelpText('after', `\nExample:\n  $ compress-distill ${stage} examples/quickstart.yaml`)
       .action((file: string, _, self: Command) => runStages(file, self.optsWithGlobals(), [stage]));
+    addMeshOption(command);
+  }
 }
 
 async function read(file: string, options: GlobalOptions): Promise<{ config: StudyConfig; text: string }> {

@@ -33,6 +33,9 @@ export type EngineModel = Pick<LoadedModel, 'model' | 'tokenizer' | 'chatTemplat
   readonly files?: Pick<LoadedModel['files'], 'name' | 'generationConfig'> & { readonly path?: string };
 };
 
+/** {@link EngineOptions.maxNumSeqs} where it is not given. */
+export const DEFAULT_MAX_NUM_SEQS = 128;
+
 const OPTIONS: readonly (keyof EngineOptions)[] = [
   'maxNumSeqs',
   'maxNumBatchedTokens',
@@ -63,7 +66,11 @@ export class Engine extends EngineLoop {
       }
     }
     const { model, tokenizer, chatTemplate } = loaded;
-    const { maxNumSeqs = 128, maxNumBatchedTokens = Math.max(2048, maxNumSeqs), enablePrefixCaching = true } = options;
+    const {
+      maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
+      maxNumBatchedTokens = Math.max(2048, maxNumSeqs),
+      enablePrefixCaching = true,
+    } = options;
     const { maxPrefillChunk = maxNumBatchedTokens, seed = 0, lookAhead = 4 * maxNumSeqs } = options;
     positive({ maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk, lookAhead });
     if (!Number.isSafeInteger(seed)) throw new ArgumentError('seed', 'an integer', seed);

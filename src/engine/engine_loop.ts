@@ -1,20 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.js';
-import { type Completion, completionOf, refusal } from './completion.js';
+import { completionOf, refusal } from './completion.js';
 import { EngineStoppedError } from './errors.js';
 import { type Decoding, OutputText } from './output_text.js';
 import { checkRequest, type GenerateRequest } from './prompt.js';
 import { type FinishReason, Request, type Sequence, type TokenLogprob } from './request.js';
-import { type RequestSource, RequestStream, type Result } from './request_stream.js';
-import { type SamplingParams, samplingParams } from './sampling_params.js';
+import { RequestServer } from './request_server.js';
+import type { RequestStream } from './request_stream.js';
+import { samplingParams } from './sampling_params.js';
 import type { Batch, Scheduler } from './scheduler.js';
 import { type EngineStatistics, StatisticsCounter } from './statistics.js';
 import type { StepOutput, StepRunner } from './step_runner.js';
-
-export interface GenerateOptions {
-  /** Ends what is unfinished with `aborted`; no further input is read. */
-  readonly signal?: AbortSignal;
-}
 
 /** What an engine is put together from; `Engine.create` does it for a loaded model. */
 export interface EngineParts {
@@ -40,7 +36,7 @@ export interface EngineParts {
 
 /** Whose request it is. */
 interface Owner {
-  readonly stream: RequestStream;
+  readonly stream: RequestStream<Request>;
   readonly position: number;
 }
 
@@ -48,59 +44,30 @@ interface Owner {
  * Generates completions for any number of requests at once. Results come as they finish, and a result depends on its request alone:
  * not on what else runs, in which order, or on how prompts are cut.
  */
-export class EngineLoop {
+export class EngineLoop extends RequestServer<Request> {
   private readonly parts: EngineParts;
   private readonly scheduler: Scheduler;
   private readonly eosTokenIds: ReadonlySet<number>;
   private readonly counter = new StatisticsCounter();
   private readonly owners = new Map<Request, Owner>();
-  private readonly streams = new Set<RequestStream>();
+  protected readonly lookAhead: number;
   private salt: string;
-  private stopped: EngineStoppedError | null = null;
   /** The steps in progress, while there is something to do. */
   private loop: Promise<void> | null = null;
 
   constructor(parts: EngineParts) {
+    super();
     this.parts = parts;
     this.scheduler = parts.scheduler;
     this.eosTokenIds = new Set(parts.eosTokenIds);
+    this.lookAhead = parts.lookAhead;
     this.salt = parts.salt();
-  }
-
-  /**
-   * Completes requests, yielding each sample when it has finished. Input is read as results are taken. A request that is not possible
-   * is yielded with finishReason `error` and its reason; the others go on.
-   *
-   * @throws EngineStoppedError when the engine was closed, or failed before all input was read; and what the input throws.
-   */
-  async *generate(requests: RequestSource, options: GenerateOptions = {}): AsyncGenerator<Completion, void, undefined> {
-    for await (const { make } of this.results(requests, options)) yield make();
-  }
-
-  /**
-   * All completions at once, in the order of the prompts, then of the samples.
-   *
-   * @param prompts requests, or bare prompts, which get their place as id.
-   * @param sampling for all; a request's own parameters take precedence.
-   */
-  async generateAll(
-    prompts: Iterable<GenerateRequest | string | readonly number[]>,
-    sampling: Partial<SamplingParams> = {},
-    options: GenerateOptions = {},
-  ): Promise<Completion[]> {
-    const completions: [position: number, completion: Completion][] = [];
-    for await (const { position, make } of this.results(asRequests(prompts, sampling), options)) {
-      completions.push([position, make()]);
-    }
-    completions.sort(([i, a], [j, b]) => i - j || a.index - b.index);
-    return completions.map(([, completion]) => completion);
   }
 
   statistics(): EngineStatistics {
     return this.counter.snapshot(this.scheduler);
   }
 
-  /** What memory goes where, for the user to read at start. */
   startupReport(): string {
     return this.parts.startupReport;
   }
@@ -119,28 +86,8 @@ export class EngineLoop {
     await this.parts.closeEncoder?.();
   }
 
-  private async *results(source: RequestSource, { signal }: GenerateOptions): AsyncGenerator<Result, void, undefined> {
-    if (this.stopped !== null) throw this.stopped;
-    const stream = new RequestStream(source, this.parts.lookAhead);
-    const abort = (): void => stream.abort();
-    this.streams.add(stream);
-    signal?.addEventListener('abort', abort);
-    if (signal?.aborted) abort();
-    try {
-      void this.feed(stream);
-      for (let result = await stream.next(); result !== null; result = await stream.next()) yield result;
-      if (stream.failure !== null) throw stream.failure.error;
-      if (this.stopped !== null && !stream.inputDone && !signal?.aborted) throw this.stopped;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      stream.abort(); // the consumer may have left early
-      await stream.settled();
-      this.streams.delete(stream);
-    }
-  }
-
   /** Takes requests in, one per turn of the event loop, so that tokenising never holds up a step that is ready. */
-  private async feed(stream: RequestStream): Promise<void> {
+  protected async feed(stream: RequestStream<Request>): Promise<void> {
     for (let next = await stream.pull(); next !== null; next = await stream.pull()) {
       await this.admit(next.request, { stream, position: stream.pulled - 1 });
       await nextTurn();
@@ -317,19 +264,6 @@ export class EngineLoop {
     if (salt === this.salt) return;
     this.salt = salt;
     this.scheduler.invalidate(salt);
-  }
-}
-
-function* asRequests(
-  prompts: Iterable<GenerateRequest | string | readonly number[]>,
-  sampling: Partial<SamplingParams>,
-): Generator<GenerateRequest> {
-  let position = 0;
-  for (const prompt of prompts) {
-    const id = String(position++);
-    const bare = typeof prompt === 'string' || Array.isArray(prompt);
-    const request = bare ? ({ id, prompt } as GenerateRequest) : (prompt as GenerateRequest);
-    yield { ...request, sampling: { ...sampling, ...request.sampling } };
   }
 }
 

@@ -1,6 +1,5 @@
 import type { Completion } from './completion.js';
 import type { GenerateRequest } from './prompt.js';
-import type { Request } from './request.js';
 
 /** A completion, to be made when it is taken, and the place of its request in the input. */
 export interface Result {
@@ -12,10 +11,11 @@ export type RequestSource = Iterable<GenerateRequest> | AsyncIterable<GenerateRe
 
 /**
  * One call of `generate`: requests come in no faster than results are taken out, so memory stays bounded however long the input is.
+ * `Live` is what the server keeps of a request that it works on.
  */
-export class RequestStream {
-  /** Requests of this stream that the scheduler has. */
-  readonly live = new Set<Request>();
+export class RequestStream<Live> {
+  /** Requests of this stream that are worked on. */
+  readonly live = new Set<Live>();
   /** Requests pulled. */
   pulled = 0;
   /** Samples pulled whose results have not been taken. */

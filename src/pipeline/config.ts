@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { datasetNames } from '../data/datasets/registry.js';
 import { readYaml } from '../data/yaml_file.js';
+import { meshSchema } from '../distributed/mesh_shape.js';
 import { UserError } from '../errors.js';
 import { parseTrainConfig, type TrainConfig } from '../training/config.js';
 import { parseStrict } from '../training/strict_schema.js';
@@ -174,6 +175,8 @@ const schema = z.strictObject({
   dtype: z.enum(['f32', 'bf16']).optional(),
   /** CPU threads. Default: all cores. */
   threads: positiveInteger.optional(),
+  /** Devices that generate together: replicas of a model, and devices of each. GPUs are those from `device` on. Default: one. */
+  mesh: meshSchema.prefault({}),
   /** How the inference engine uses memory; names and defaults are the engine's. */
   engine: z
     .strictObject({

@@ -1,7 +1,11 @@
 /** The services of a study on the real engine and trainer. Imports the addon: load it only when there is work. */
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { meshSize } from '../distributed/mesh_shape.js';
+import { Replicas } from '../distributed/replicas.js';
 import { Engine } from '../engine/engine.js';
+import type { RequestServer } from '../engine/request_server.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import { Device } from '../tensor/device.js';
@@ -10,21 +14,23 @@ import type { Tokenizer } from '../text/tokenizer.js';
 import { adapterTokens, loadAdapter, readAdapterSettings } from '../training/adapter_files.js';
 import { removeAdapters } from '../training/lora_modules.js';
 import { train } from '../training/train.js';
-import { resolveModel } from '../weights/model_files.js';
+import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import type { StudyConfig } from './config.js';
 import { measureRates } from './measure.js';
 import { numericsOf } from './numerics.js';
 import type { OpenModel, Services, TextRequest, TextTokenizer } from './services.js';
 
-/** One model at a time is in memory; the same base with another adapter is not loaded again. */
-interface Loaded {
+/** One model at a time is in memory; the same base with another adapter is not loaded again, unless replicas have it. */
+interface Opened {
   model: string;
   adapter: string | undefined;
   /** The adapter has put modules of its own, or its chat template, in place of the base's. */
   replaced: boolean;
-  device: Device;
-  loaded: LoadedModel;
-  engine: Engine;
+  /** The model itself; null where replicas have it. */
+  loaded: LoadedModel | null;
+  files: ModelFiles;
+  engine: RequestServer<unknown>;
+  close(): Promise<void>;
 }
 
 function plainTokenizer(tokenizer: Tokenizer): TextTokenizer {
@@ -41,12 +47,13 @@ function needTokenizer(model: string, tokenizer: Tokenizer | null): Tokenizer {
 
 /** @param note is told how the memory of each opened model is used */
 export function createEngineServices(
-  config: Pick<StudyConfig, 'device' | 'dtype' | 'threads' | 'engine'>,
+  config: Pick<StudyConfig, 'device' | 'dtype' | 'threads' | 'engine' | 'mesh'>,
   note: (line: string) => void = () => {},
 ): Services {
   const deviceOptions = config.threads === undefined ? {} : { threads: config.threads };
   const described = new Map<string, ReturnType<typeof describeModel>>();
-  let current: Loaded | null = null;
+  let current: Opened | null = null;
+  const parallel = meshSize(config.mesh) > 1;
 
   // For the models that the study names; a trained student is known by the identity of its training.
   const describe = (model: string) => {
@@ -58,25 +65,41 @@ export function createEngineServices(
   const close = async (): Promise<void> => {
     const closing = current;
     current = null;
-    if (closing === null) return;
-    await closing.engine.close();
-    closing.loaded.model.dispose();
-    await closing.device.close();
+    await closing?.close();
   };
 
-  const load = async (model: string, text: TextOptions = {}): Promise<Loaded> => {
+  const load = async (model: string, text: TextOptions = {}, adapter?: string): Promise<Opened> => {
     await close();
+    const opened = await (parallel ? openReplicas(model, text, adapter) : openHere(model, text));
+    note(opened.engine.startupReport());
+    current = { model, adapter: parallel ? adapter : undefined, replaced: false, ...opened };
+    return current;
+  };
+
+  const openHere = async (model: string, text: TextOptions) => {
     const device = Device.open(config.device, deviceOptions);
     try {
       const loaded = await loadModel(model, { device, dtype: config.dtype, text });
       const engine = Engine.create(loaded, config.engine);
-      note(engine.startupReport());
-      current = { model, adapter: undefined, replaced: false, device, loaded, engine };
-      return current;
+      const close = async () => {
+        await engine.close();
+        loaded.model.dispose();
+        await device.close();
+      };
+      return { loaded, files: loaded.files, engine, close };
     } catch (error) {
       await device.close();
       throw error;
     }
+  };
+
+  const openReplicas = async (model: string, text: TextOptions, adapter: string | undefined) => {
+    const { device, dtype, mesh, threads = availableParallelism() } = config;
+    const files = await resolveModel(model, text);
+    files.weights.close();
+    const setup = { model, text, adapter, device, dtype, threads, engine: config.engine };
+    const engine = await Replicas.create(mesh, setup);
+    return { loaded: null, files, engine, close: () => engine.close() };
   };
 
   let known: Promise<string> | null = null;
@@ -99,11 +122,13 @@ export function createEngineServices(
       if (current?.model === model && current.adapter === adapter) return openModel(model, current);
       const text = adapter === undefined ? null : await ownText(adapter, (await describe(model)).template);
       // What was replaced does not come back, and added tokens need a larger table.
-      const shares = current?.model === model && !current.replaced && text === null;
-      const opened = shares ? current! : await load(model, text ?? {});
-      if (adapter === undefined) removeAdapters(opened.loaded.model);
-      else await loadAdapter(adapter, opened.loaded.model);
-      Object.assign(opened, { adapter, replaced: text !== null });
+      const shares = !parallel && current?.model === model && !current.replaced && text === null;
+      const opened = shares ? current! : await load(model, text ?? {}, adapter);
+      if (opened.loaded !== null) {
+        if (adapter === undefined) removeAdapters(opened.loaded.model);
+        else await loadAdapter(adapter, opened.loaded.model);
+        Object.assign(opened, { adapter, replaced: text !== null });
+      }
       return openModel(model, opened);
     },
     async train(settings, { signal, onStep }) {
@@ -115,12 +140,13 @@ export function createEngineServices(
       const device = Device.open(config.device, deviceOptions);
       const { threads, instructionSet } = device.statistics();
       await device.close();
-      return { Threads: threads, 'Instruction set': instructionSet, Numerics: await numerics() };
+      const devices = parallel ? { Devices: meshSize(config.mesh) } : {};
+      return { Threads: threads, 'Instruction set': instructionSet, ...devices, Numerics: await numerics() };
     },
     numerics,
     async measure(model) {
       const opened = current?.model === model ? current : await load(model);
-      return measureRates(opened);
+      return measureRates(opened.engine, opened.files.config);
     },
     close,
   };
@@ -144,13 +170,13 @@ async function ownText(adapter: string, baseTemplate: string | undefined): Promi
   };
 }
 
-function openModel(name: string, { loaded, engine }: Loaded): OpenModel {
-  const { chatTemplate } = loaded;
+function openModel(name: string, { files, engine }: Opened): OpenModel {
+  const { chatTemplate, tokenizer } = files;
   if (chatTemplate === null) {
     throw new UserError(`Expected model '${name}' to have a chat template; put chat_template.jinja into its folder`);
   }
   return {
-    tokenizer: plainTokenizer(needTokenizer(name, loaded.tokenizer)),
+    tokenizer: plainTokenizer(needTokenizer(name, tokenizer)),
     render: (messages, continuation) => chatTemplate.render(messages, { addGenerationPrompt: true }) + continuation,
     generate: (requests, { signal }) => engine.generate(toEngineRequests(requests), { signal }),
     status: () => {

@@ -1,6 +1,5 @@
 /** How fast an engine is: two small batches of random tokens, one that only reads and one that mostly writes. */
-import type { Engine } from '../engine/engine.js';
-import type { LoadedModel } from '../nn/load.js';
+import type { RequestServer } from '../engine/request_server.js';
 import { randomWord } from '../training/philox.js';
 import type { InferenceRates } from './rates.js';
 
@@ -12,14 +11,13 @@ const writers = 64;
 const writtenTokens = 12;
 const shortPrompt = 4;
 
-export async function measureRates({
-  loaded,
-  engine,
-}: {
-  loaded: LoadedModel;
-  engine: Engine;
-}): Promise<InferenceRates> {
-  const { vocabSize, maxPositionEmbeddings } = loaded.model.config;
+/** @param config the model's config.json */
+export async function measureRates(
+  engine: RequestServer<unknown>,
+  config: Record<string, unknown>,
+): Promise<InferenceRates> {
+  const vocabSize = Number(config.vocab_size);
+  const maxPositionEmbeddings = Number(config.max_position_embeddings ?? Number.POSITIVE_INFINITY);
   let stream = 0;
   const time = async (sequences: number, promptLength: number, maxTokens: number): Promise<number> => {
     const requests = Array.from({ length: sequences }, (_, index) => {

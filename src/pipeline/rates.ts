@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { meshSize } from '../distributed/mesh_shape.js';
 import { cacheFolder } from '../weights/catalogue.js';
 import type { StudyConfig } from './config.js';
 import { writeFileAtomically } from './files.js';
@@ -27,9 +28,10 @@ export class RateBook {
   readonly #machine: unknown;
   #rates: Record<string, ModelRates>;
 
-  constructor({ device, dtype, threads }: StudyConfig, path = join(cacheFolder(), 'rates.json')) {
+  constructor({ device, dtype, threads, mesh }: StudyConfig, path = join(cacheFolder(), 'rates.json')) {
     this.#path = path;
-    this.#machine = { host: hostname(), device, dtype, threads };
+    const several = meshSize(mesh) > 1 ? { mesh } : {};
+    this.#machine = { host: hostname(), device, dtype, threads, ...several };
     this.#rates = read(path);
   }
 

@@ -153,3 +153,21 @@ test("every sampling parameter works from a row's own as from the command line",
   expect(output().filter(({ id }) => id === 'a')).toEqual(byOptions);
   expect(output().filter(({ id }) => id === 'plain')).toHaveLength(1);
 });
+
+test('replicas write the rows of one engine, and say how the threads are divided', () => {
+  const rows = Array.from({ length: 12 }, (_, id) => ({ id, tokens: [10 + id, 31, 27] }));
+  const args = ['--max-tokens', '6', '--n', '2', '--threads', '2'];
+  const sorted = () => output().sort((a, b) => Number(a.id) - Number(b.id) || a.index - b.index);
+  expect(generate(modelFolder('tied'), rows, ...args).status).toBe(0);
+  const alone = sorted();
+  const { status, stderr } = generate(modelFolder('tied'), rows, ...args, '--mesh', 'dp=2');
+  expect({ status, stderr }).toMatchObject({
+    status: 0,
+    stderr: expect.stringMatching(/^2 replicas with 1 CPU thread each/),
+  });
+  expect(sorted()).toEqual(alone);
+  const wrong = generate(modelFolder('tied'), rows, '--mesh', 'dp=two');
+  expect(wrong.errors).toEqual([
+    expect.stringContaining("Expected a mesh such as dp=2, tp=4 or dp=2,tp=4 but received 'dp=two'"),
+  ]);
+});

@@ -368,7 +368,7 @@ describe('ending early', () => {
     function* source(): Generator<GenerateRequest> {
       expect(() => stream.abort()).not.toThrow();
     }
-    const stream: RequestStream = new RequestStream(source(), 4);
+    const stream: RequestStream<never> = new RequestStream<never>(source(), 4);
     expect(await stream.pull()).toBeNull();
     expect(stream.failure).toBeNull();
   });

@@ -72,6 +72,23 @@ it('gives the base model again after an adapter', async () => {
   expect(await ask(adapter)).toEqual(adapted);
 });
 
+it('generates the same with replicas, of the base and of its adapters', async () => {
+  const adapter = join(config.run, 'students', 'adapted', 'raw', 'weights');
+  const alone = [await ask(), await ask(adapter)];
+  const own = services;
+  services = createEngineServices({ ...config, mesh: { dp: 2, tp: 1 } }, (line) => notes.push(line));
+  try {
+    expect([await ask(), await ask(adapter)]).toEqual(alone);
+    expect(notes.at(-1)).toMatch(/^2 replicas/);
+    expect(await services.machine()).toMatchObject({ Devices: 2 });
+    const { prefill, decode } = await services.measure(modelFolder('chat'));
+    expect(prefill > 0 && decode > 0).toBe(true);
+  } finally {
+    await services.close();
+    services = own;
+  }
+});
+
 const chatTemplate =
   '{% for message in messages %}[{{ message.role }}] {{ message.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}';
 

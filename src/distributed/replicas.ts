@@ -1,0 +1,264 @@
+/** Data-parallel generation in one process: several whole engines, a worker thread and a device each, that share one queue of requests. */
+
+import { Worker } from 'node:worker_threads';
+import { type Completion, refusal } from '../engine/completion.js';
+import { DEFAULT_MAX_NUM_SEQS, type EngineOptions } from '../engine/engine.js';
+import { EngineStoppedError } from '../engine/errors.js';
+import type { GenerateRequest } from '../engine/prompt.js';
+import { RequestServer } from '../engine/request_server.js';
+import type { RequestStream } from '../engine/request_stream.js';
+import type { EngineStatistics } from '../engine/statistics.js';
+import { UserError } from '../errors.js';
+import type { TextOptions } from '../text/text_options.js';
+import { type MeshShape, rankDevice, rankThreads } from './mesh_shape.js';
+import { sumStatistics } from './replica_statistics.js';
+import type { ReplicaNews, ReplicaOrder } from './replica_worker.js';
+import { workerFile } from './worker_file.js';
+
+export interface ReplicasOptions {
+  /** A directory, a GGUF file or a fetched name. Every replica reads it for itself. */
+  readonly model: string;
+  readonly text?: TextOptions;
+  /** A folder in PEFT's layout to apply to the model. */
+  readonly adapter?: string | undefined;
+  /** Of the first replica; the others have the GPUs after it, or the same CPU. */
+  readonly device: string;
+  readonly dtype?: 'f32' | 'bf16' | undefined;
+  /** CPU threads of all replicas together, divided evenly. */
+  readonly threads: number;
+  /** Of each replica. */
+  readonly engine?: EngineOptions;
+}
+
+/** What a replica's thread starts from. */
+export type ReplicaSetup = Omit<ReplicasOptions, 'engine'> & { readonly engine: EngineOptions };
+
+/** A request that a replica has. */
+interface Task {
+  readonly number: number;
+  readonly stream: RequestStream<Task>;
+  readonly position: number;
+  readonly id: string;
+  readonly replica: Replica;
+  /** Samples still to come. */
+  readonly left: Set<number>;
+}
+
+interface Replica {
+  /** For messages: `replica 1 (cuda:1)`. */
+  readonly name: string;
+  readonly worker: Worker;
+  readonly exited: Promise<unknown>;
+  readonly tasks: Map<number, Task>;
+  /** Samples that it has and has not finished. */
+  outstanding: number;
+  statistics: EngineStatistics | null;
+  report: string;
+  dead: boolean;
+}
+
+/**
+ * An engine of several replicas. A request is given to the replica that has least to do, once it has room, so none idles while
+ * another has a queue; what comes out does not depend on which one it was. A replica that dies fails the requests that it had;
+ * the others finish theirs, and no more are read.
+ */
+export class Replicas extends RequestServer<Task> {
+  protected readonly lookAhead: number;
+  private readonly replicas: readonly Replica[];
+  /** Samples that a replica is given at most: its seats, and a few that wait for one. */
+  private readonly room: number;
+  private readonly threads: number;
+  private starting: { resolve(): void; reject(error: Error): void } | null = null;
+  private waiting: (() => void)[] = [];
+  private given = 0;
+  private closing = false;
+
+  /**
+   * Starts the replicas of a mesh and resolves when all of them are ready.
+   *
+   * @throws UserError for what keeps a replica from starting, naming it.
+   */
+  static async create({ dp, tp }: MeshShape, options: ReplicasOptions): Promise<Replicas> {
+    if (tp > 1) throw new UserError(`Expected a mesh of replicas alone (tp=1) but received tp=${tp}`);
+    const replicas = new Replicas(dp, options);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        replicas.starting = { resolve, reject };
+      });
+    } catch (error) {
+      await replicas.close();
+      throw error;
+    }
+    replicas.starting = null;
+    return replicas;
+  }
+
+  private constructor(count: number, options: ReplicasOptions) {
+    super();
+    const {
+      maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
+      lookAhead = 4 * maxNumSeqs * count,
+      kvCacheFraction,
+    } = options.engine ?? {};
+    this.lookAhead = lookAhead;
+    this.room = maxNumSeqs + Math.floor(maxNumSeqs / 8);
+    this.threads = rankThreads(options.threads, count);
+    const shared = rankDevice(options.device, 1) === options.device;
+    // Replicas that share a memory start at the same time, so each sees all of it as free.
+    const engine = {
+      ...options.engine,
+      ...(shared && kvCacheFraction !== undefined && { kvCacheFraction: kvCacheFraction / count }),
+    };
+    this.replicas = Array.from({ length: count }, (_, index) =>
+      this.start(index, { ...options, device: rankDevice(options.device, index), threads: this.threads, engine }),
+    );
+  }
+
+  statistics(): EngineStatistics {
+    return sumStatistics(this.statisticsOfEach());
+  }
+
+  /** Of each replica, as it last said. */
+  statisticsOfEach(): EngineStatistics[] {
+    return this.replicas.flatMap(({ statistics }) => statistics ?? []);
+  }
+
+  startupReport(): string {
+    const { length } = this.replicas;
+    const threads = `${this.threads} CPU thread${this.threads === 1 ? '' : 's'}`;
+    return `${length} replicas with ${threads} each, every one as the first: ${this.replicas[0]!.report}`;
+  }
+
+  async close(): Promise<void> {
+    this.stopped ??= new EngineStoppedError('The engine is closed; create another one');
+    this.closing = true;
+    for (const stream of this.streams) this.abort(stream);
+    for (const stream of this.streams) await stream.settled();
+    const end = async (replica: Replica): Promise<void> => {
+      if (this.starting === null && !replica.dead) this.order(replica, { kind: 'close' });
+      else await replica.worker.terminate();
+      await replica.exited;
+    };
+    await Promise.all(this.replicas.map(end));
+  }
+
+  protected override abort(stream: RequestStream<Task>): void {
+    super.abort(stream);
+    for (const { replica, number } of stream.live) this.order(replica, { kind: 'abort', task: number });
+    this.wake();
+  }
+
+  protected async feed(stream: RequestStream<Task>): Promise<void> {
+    for (let next = await stream.pull(); next !== null; next = await stream.pull()) {
+      const position = stream.pulled - 1;
+      const replica = await this.withRoom(stream);
+      if (replica === null) return;
+      this.give(replica, next.request, stream, position);
+    }
+  }
+
+  /** The replica with least to do, once it has room; null when the stream has been closed. */
+  private async withRoom(stream: RequestStream<Task>): Promise<Replica | null> {
+    while (!stream.closed) {
+      const alive = this.replicas.filter(({ dead }) => !dead);
+      const idlest = alive.reduce((least, replica) => (replica.outstanding < least.outstanding ? replica : least));
+      if (idlest.outstanding < this.room) return idlest;
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
+    }
+    return null;
+  }
+
+  private give(replica: Replica, request: GenerateRequest, stream: RequestStream<Task>, position: number): void {
+    const n = request?.sampling?.n ?? 1;
+    const samples = Number.isSafeInteger(n) && n > 0 ? n : 1; // what is wrong with it the engine says, once
+    const id = typeof request?.id === 'string' ? request.id : String(position);
+    const left = new Set(Array.from({ length: samples }, (_, index) => index));
+    const task: Task = { number: this.given++, stream, position, id, replica, left };
+    stream.outstanding += samples;
+    stream.live.add(task);
+    replica.tasks.set(task.number, task);
+    replica.outstanding += samples;
+    try {
+      this.order(replica, { kind: 'complete', task: task.number, request });
+    } catch (error) {
+      this.drop(task, (error as Error).message); // it holds something that cannot be sent, a function say
+    }
+  }
+
+  private order(replica: Replica, order: ReplicaOrder): void {
+    replica.worker.postMessage(order);
+  }
+
+  private start(index: number, setup: ReplicaSetup): Replica {
+    const worker = new Worker(workerFile('src/distributed/replica_worker'), { workerData: setup });
+    const replica: Replica = {
+      name: `replica ${index} (${setup.device})`,
+      worker,
+      exited: new Promise((resolve) => worker.once('exit', resolve)),
+      tasks: new Map(),
+      ...{ outstanding: 0, statistics: null, report: '', dead: false },
+    };
+    worker.on('message', (news: ReplicaNews) => this.hear(replica, news));
+    worker.on('error', (error) => this.end(replica, error.message, false));
+    worker.on('exit', (code) => this.end(replica, `its thread ended with code ${code}`, false));
+    return replica;
+  }
+
+  private hear(replica: Replica, news: ReplicaNews): void {
+    if (news.kind === 'failed') this.end(replica, news.message, news.user);
+    if ('statistics' in news) replica.statistics = news.statistics;
+    if (news.kind === 'ready') {
+      replica.report = news.report;
+      if (this.replicas.every(({ report }) => report !== '')) this.starting?.resolve();
+    }
+    if (!('task' in news)) return;
+    const task = replica.tasks.get(news.task);
+    if (task === undefined) return;
+    if (news.kind === 'done') this.drop(task, null);
+    else this.finish(task, news.completion);
+    task.stream.notify();
+  }
+
+  private finish(task: Task, completion: Completion): void {
+    const { stream, position, id } = task;
+    if (task.left.delete(completion.index)) task.replica.outstanding--;
+    else stream.outstanding++; // more than its request said
+    stream.push({ position, make: () => (completion.id === id ? completion : { ...completion, id }) });
+    this.wake();
+  }
+
+  /** Nothing more comes of a task; where samples are missing for a `reason`, they have failed. */
+  private drop(task: Task, reason: string | null): void {
+    const { stream, replica, position, left, id } = task;
+    for (const index of left) {
+      replica.outstanding--;
+      if (reason === null) stream.outstanding--;
+      else stream.push({ position, make: () => refusal(id, index, 0, reason) });
+    }
+    left.clear();
+    replica.tasks.delete(task.number);
+    stream.live.delete(task);
+    stream.notify();
+    this.wake();
+  }
+
+  private end(replica: Replica, reason: string, user: boolean): void {
+    if (replica.dead || this.closing) return;
+    replica.dead = true;
+    const message = `${replica.name}: ${reason}`;
+    if (this.starting !== null) {
+      this.starting.reject(user ? new UserError(message) : new Error(message));
+      return;
+    }
+    this.stopped ??= new EngineStoppedError(message);
+    for (const task of [...replica.tasks.values()]) this.drop(task, message);
+    for (const stream of this.streams) stream.close();
+    this.wake();
+  }
+
+  private wake(): void {
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}
