@@ -32,6 +32,15 @@ class Accelerator {
   virtual bool passed(uint64_t fence) = 0;  // whether all before it is done; does not wait. Fences are asked for in order
   virtual void synchronise() = 0;           // waits for all that was launched; every fence has passed then
 
+  // Between the first and one of the others, what the attached thread launches, fills and copies on the device is kept and not
+  // run; waiting and taking memory there are errors. A graph is launched in stream order as often as wanted, and freed when the
+  // stream is past it.
+  virtual void beginCapture() = 0;
+  virtual void* endCapture() = 0;  // → the graph
+  virtual void abandonCapture() = 0;
+  virtual void launchGraph(void* graph) = 0;
+  virtual void freeGraph(void* graph) = 0;
+
   // A point of the stream to measure from or to; seconds between two that have passed, which are spent by asking.
   virtual void* mark() = 0;
   virtual double secondsBetween(void* start, void* end) = 0;

@@ -135,6 +135,8 @@ Napi::Value describeDevice(const Napi::CallbackInfo& info) {
   result["liveBytes"] = static_cast<double>(memory.liveBytes);
   result["peakBytes"] = static_cast<double>(memory.peakBytes);
   result["reservedBytes"] = static_cast<double>(memory.reservedBytes);
+  result["scratchBytes"] = static_cast<double>(open.device->scratchBytes());
+  result["graphReplays"] = static_cast<double>(open.device->graphReplays());
   result["threads"] = open.device->threads();
   result["instructionSet"] = open.device->backend().name;
   result["accelerator"] = info.Env().Null();
@@ -183,8 +185,9 @@ Napi::Value enqueue(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// startRecording(device, recording that shares its memory, or −1)
 Napi::Value startRecording(const Napi::CallbackInfo& info) {
-  device(info).device->startRecording();
+  device(info).device->startRecording(integer(info, 1));
   return info.Env().Undefined();
 }
 

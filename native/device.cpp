@@ -19,9 +19,12 @@ void Command::clear() {
   kernel = nullptr;
   trace.clear();
   target.reset();
+  overwrites = false;
   job = nullptr;
   done = nullptr;
   replayed.reset();
+  stepwise = false;
+  failures.clear();
   poison.reset();
   fence = 0;
   start = end = nullptr;
@@ -45,7 +48,7 @@ Device::~Device() {
   for (const auto& storage : handles_)
     if (storage) allocator_.release(storage);
   for (const auto& recording : recordings_)
-    if (recording) allocator_.dissolve(*recording->pool);
+    if (recording) allocator_.leave(*recording->pool());
 }
 
 void Device::stop() {
@@ -115,7 +118,7 @@ std::unique_ptr<Command> Device::command() {
 
 void Device::enqueue(std::unique_ptr<Command> command) {
   if (recording_) {
-    recording_->commands.push_back(std::move(command));
+    recording_->add(std::move(command));
     return;
   }
   bool asleep;
@@ -128,10 +131,11 @@ void Device::enqueue(std::unique_ptr<Command> command) {
   if (asleep) wake_.notify_one();
 }
 
-void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job,
-                        std::function<void(const Poison&)> done) {
+void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done,
+                        bool overwrites) {
   std::unique_ptr<Command> command = this->command();
   command->target = std::move(target);
+  command->overwrites = overwrites;
   command->job = std::move(job);
   command->done = std::move(done);
   enqueue(std::move(command));
@@ -139,6 +143,7 @@ void Device::enqueueJob(std::shared_ptr<Storage> target, std::function<void(void
 
 void Device::write(std::shared_ptr<Storage> storage, int64_t offset, std::vector<uint8_t> data) {
   expectNoRecording("an upload");
+  const bool whole = offset == 0 && static_cast<int64_t>(data.size()) == storage->bytes;
   auto staged = std::make_shared<const std::vector<uint8_t>>(std::move(data));  // a job can be copied, so its data is shared
   enqueueJob(
       std::move(storage),
@@ -148,11 +153,12 @@ void Device::write(std::shared_ptr<Storage> storage, int64_t offset, std::vector
         if (accelerator_) accelerator_->copyIn(target, staged->data(), bytes);
         else std::memcpy(target, staged->data(), bytes);
       },
-      nullptr);
+      nullptr, whole);
 }
 
 void Device::upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, std::function<void(void*)> produce) {
   expectNoRecording("an upload");
+  const bool whole = offset == 0 && bytes == storage->bytes;
   enqueueJob(
       std::move(storage),
       [this, offset, bytes, produce = std::move(produce)](void* address) {
@@ -162,7 +168,7 @@ void Device::upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t by
         produce(staged.get());
         accelerator_->copyIn(target, staged.get(), bytes);
       },
-      nullptr);
+      nullptr, whole);
 }
 
 void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, void* target,
@@ -178,38 +184,6 @@ void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t byte
 }
 
 void Device::fence(std::function<void(const Poison&)> done) { enqueueJob(nullptr, nullptr, std::move(done)); }
-
-void Device::expectNoRecording(const char* what) const {
-  if (recording_) throw Error(std::string("Expected only operations while recording but received ") + what);
-}
-
-void Device::startRecording() {
-  expectNoRecording("a second recording");
-  recording_ = std::make_shared<Recording>();
-  allocator_.usePool(recording_->pool);
-}
-
-int64_t Device::stopRecording() {
-  if (!recording_) throw Error("Expected a recording in progress but there is none");
-  allocator_.usePool(nullptr);
-  recordings_.push_back(std::move(recording_));
-  recording_ = nullptr;
-  return static_cast<int64_t>(recordings_.size()) - 1;
-}
-
-void Device::replay(int64_t recording) {
-  expectNoRecording("a replay");
-  std::unique_ptr<Command> command = this->command();
-  command->replayed = recordings_.at(static_cast<size_t>(recording));
-  if (!command->replayed) throw Error("Expected a live recording but it was disposed");
-  enqueue(std::move(command));
-}
-
-void Device::releaseRecording(int64_t recording) {
-  std::shared_ptr<Recording>& held = recordings_.at(static_cast<size_t>(recording));
-  if (held) allocator_.dissolve(*held->pool);  // replays that are still queued come before the blocks' next owners
-  held = nullptr;
-}
 
 double Device::measureRate(int rate) {
   return accelerator_ ? accelerator_->measureRate(rate) : cd::measureRate(static_cast<Rate>(rate), threads());

@@ -17,47 +17,14 @@
 #include <vector>
 
 #include "backend.h"
+#include "command.h"
 #include "communicator.h"
 #include "failure_log.h"
+#include "recording.h"
 #include "storage.h"
 #include "thread_pool.h"
 
 namespace cd {
-
-constexpr int kMaxTensors = 16;
-constexpr int kMaxAttributes = 16;
-
-// One queued operation: either a kernel or a job of the stream's thread (a copy, a file read, a fence).
-struct Recording;
-
-struct Command {
-  const Op* op = nullptr;
-  int number = 0;  // of the operation
-  Kernel kernel = nullptr;
-  int tensorCount = 0;
-  Tensor tensors[kMaxTensors];  // `data` holds the opaque address until the command runs
-  std::shared_ptr<Storage> storages[kMaxTensors];
-  double attributes[kMaxAttributes];
-  std::string trace;  // where it was enqueued, in debug mode
-
-  std::shared_ptr<Storage> target;  // of a job: poisoned when the job throws
-  std::function<void(void* address)> job;
-  std::function<void(const Poison& poison)> done;  // of a job: told how it went
-
-  std::shared_ptr<const Recording> replayed;  // its commands run in this one's place
-
-  Poison poison;                          // why it did not run
-  uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
-  void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile
-
-  void clear();
-};
-
-// Operations to run again and again, with memory of their own.
-struct Recording {
-  std::vector<std::unique_ptr<Command>> commands;
-  std::shared_ptr<Pool> pool = std::make_shared<Pool>();
-};
 
 // What an operation has cost since the device was opened: the stream's thread, or, in an accelerator's profile, the accelerator.
 struct OpCost {
@@ -83,6 +50,8 @@ class Device {
   const Accelerator* accelerator() const { return accelerator_.get(); }  // null: the CPU
   int threads() const { return parallel_.workers(); }
   Allocator& allocator() { return allocator_; }
+  int64_t scratchBytes() const { return scratch_.bytes(); }
+  int64_t graphReplays() const { return graphReplays_; }
   const std::vector<OpCost>& costs() const { return costs_; }  // in the order of allOps()
 
   // Handles are small integers; a released one is used again.
@@ -101,11 +70,12 @@ class Device {
             std::function<void(const Poison&)> done);
   void fence(std::function<void(const Poison&)> done);
   double measureRate(int rate);  // called from `produce`
-  // Between the two what is enqueued is kept and not run; only operations may be. Memory taken meanwhile is the recording's.
-  void startRecording();
+  // Between the two what is enqueued is kept and not run; only operations may be. Memory taken meanwhile is the recording's, in
+  // common with recording `sharing` (−1: none), whose replays then overwrite what this one's left, and the other way round.
+  void startRecording(int64_t sharing);
   int64_t stopRecording();  // → its number
-  void replay(int64_t recording);
-  void releaseRecording(int64_t recording);
+  void replay(int64_t number);
+  void releaseRecording(int64_t number);
   void expectNoRecording(const char* what) const;  // throws Error while there is one
 
   void wait();  // blocks until the stream is idle
@@ -119,29 +89,38 @@ class Device {
     explicit StreamScratch(Accelerator* accelerator) : accelerator_(accelerator) {}
     ~StreamScratch() override { release(); }
     void* reserve(int64_t bytes) override;
+    // Rises whenever the memory moves.
+    uint64_t generation() const { return generation_; }
+    int64_t bytes() const { return bytes_; }
 
    private:
     void release();
 
     Accelerator* accelerator_;
     void* memory_ = nullptr;
-    int64_t bytes_ = 0;
+    std::atomic<int64_t> bytes_{0};
+    uint64_t generation_ = 0;
   };
 
-  void enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done);
+  void enqueueJob(std::shared_ptr<Storage> target, std::function<void(void*)> job, std::function<void(const Poison&)> done,
+                  bool overwrites = false);
   void loop();
+  const std::shared_ptr<Recording>& recording(int64_t number) const;  // throws Error when it was disposed
   bool awaitCommands(std::vector<std::unique_ptr<Command>>& batch);
   bool nothingNew() const;
-  void launch(Command& command);
-  void runReplay(const Recording& recording);
-  void launchKernel(Command& command);
+  void launch(Command& command, Failure* failure, int32_t* failureCount);
+  void replayHere(Recording& recording);
+  void launchKernel(Command& command, Failure* failure, int32_t* failureCount);
   void retire(Command& command, const Failure* failure);
+  void retireReplay(const Command& command);
   void retireKernel(Command& command, const Failure* failure);
   void* resolve(void* address) const;
   void chaosFill(const std::shared_ptr<Storage>& storage);
 
   // On an accelerator
   void launchAhead(std::unique_ptr<Command> command);
+  void launchStepwise(std::unique_ptr<Command> replay);
+  void launchGraph(Command& replay);
   void putFence();
   bool retirePassed();
   void retireLaunched(size_t count);
@@ -162,12 +141,12 @@ class Device {
   std::vector<Collective*> collectives_;
 
   std::shared_ptr<Recording> recording_;                // in progress
-  std::vector<std::shared_ptr<Recording>> recordings_;  // by number
+  std::vector<std::shared_ptr<Recording>> recordings_;  // by number; null: disposed
 
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::vector<std::unique_ptr<Command>> queue_, recycled_;
-  std::atomic<int64_t> enqueued_{0}, launchedCount_{0}, completed_{0};
+  std::atomic<int64_t> enqueued_{0}, launchedCount_{0}, completed_{0}, graphReplays_{0};
   bool asleep_ = false, stopping_ = false;
 
   // Of the stream's thread, on an accelerator: what was launched and is not retired, and where it reports failures.

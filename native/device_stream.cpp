@@ -48,7 +48,7 @@ void Device::loop() {
         launchAhead(std::move(command));
         continue;
       }
-      launch(*command);
+      launch(*command, nullptr, nullptr);
       launchedCount_.fetch_add(1, std::memory_order_relaxed);
       retire(*command, nullptr);
       command->clear();
@@ -83,14 +83,19 @@ bool Device::awaitCommands(std::vector<std::unique_ptr<Command>>& batch) {
 
 // --- one command --------------------------------------------------------------------------------------------------
 
-void Device::launch(Command& command) {
+// failure, failureCount: where a kernel of an accelerator reports bad data.
+void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
   if (chaos_) {
     chaosState_ = chaosState_ * 6364136223846793005ull + 1442695040888963407ull;
     if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
   }
-  if (command.op) return launchKernel(command);
-  if (command.replayed) return runReplay(*command.replayed);
-  if (command.target) command.poison = command.target->poison;
+  if (command.op) return launchKernel(command, failure, failureCount);
+  if (command.replayed) {
+    if (!accelerator_) replayHere(*command.replayed);
+    else if (!command.stepwise) launchGraph(command);
+    return;
+  }
+  if (!accelerator_ && command.target && !command.overwrites) command.poison = command.target->poison;
   if (command.poison || !command.job) return;
   try {
     command.job(command.target ? resolve(command.target->address) : nullptr);
@@ -99,24 +104,13 @@ void Device::launch(Command& command) {
   }
 }
 
-// Copies run: a command is changed by running, and the next replay wants it as it was.
-void Device::runReplay(const Recording& recording) {
-  for (const std::unique_ptr<Command>& recorded : recording.commands) {
-    auto command = std::make_unique<Command>(*recorded);
-    if (accelerator_) {
-      enqueued_.fetch_add(1, std::memory_order_relaxed);
-      launchAhead(std::move(command));
-    } else {
-      launch(*command);
-      retire(*command, nullptr);
-    }
-  }
-}
-
-void Device::launchKernel(Command& command) {
+// What is poisoned is known here on the CPU only. An accelerator runs commands whose arguments turn out to be poisoned; their
+// retirement, in order, says so.
+void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCount) {
   const TensorParameter* parameters = command.op->tensors.begin();
   for (int index = 0; index < command.tensorCount && !command.poison; ++index) {
-    if (command.storages[index] && parameters[index].access != Access::Out) command.poison = command.storages[index]->poison;
+    if (!accelerator_ && command.storages[index] && parameters[index].access != Access::Out)
+      command.poison = command.storages[index]->poison;
     command.tensors[index].data =
         command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
   }
@@ -124,8 +118,8 @@ void Device::launchKernel(Command& command) {
   Call call{command.op, command.tensors, command.attributes, &parallel_, &scratch_, collectives_.data()};
   if (accelerator_) {
     call.stream = accelerator_->stream();
-    call.failure = failures_.place(launchedCount_.load(std::memory_order_relaxed));
-    call.failureCount = failures_.count();
+    call.failure = failure;
+    call.failureCount = failureCount;
   }
   try {
     if (profile_) command.start = accelerator_->mark();
@@ -144,8 +138,9 @@ void Device::launchKernel(Command& command) {
 // failure: what the command's kernel reported, or null.
 void Device::retire(Command& command, const Failure* failure) {
   if (command.op) return retireKernel(command, failure);
+  if (command.replayed && accelerator_) retireReplay(command);
   if (command.target) {
-    if (command.target->poison) command.poison = command.target->poison;
+    if (command.target->poison && !command.overwrites) command.poison = command.target->poison;
     else command.target->poison = command.poison;
   }
   if (command.done) command.done(command.poison);
@@ -180,8 +175,9 @@ void Device::retireKernel(Command& command, const Failure* failure) {
 
 void Device::launchAhead(std::unique_ptr<Command> command) {
   while (launched_.size() >= FailureLog::kPlaces && !retirePassed()) std::this_thread::sleep_for(kPollEvery);
+  if (command->replayed && !command->replayed->isWarm && !command->stepwise) return launchStepwise(std::move(command));
   if (lost_) command->poison = lost_;
-  else launch(*command);
+  else launch(*command, failures_.place(launchedCount_.load(std::memory_order_relaxed)), failures_.count());
   // Only then is it the accelerator's error and not the command's that the launch has met.
   if (command->poison && !lost_)
     if (const std::string reason = accelerator_->lost(); !reason.empty()) lose(reason);
@@ -264,6 +260,7 @@ void Device::StreamScratch::release() {
 void* Device::StreamScratch::reserve(int64_t bytes) {
   if (bytes > bytes_) {
     release();
+    ++generation_;
     const int64_t size = (bytes + bytes / 4 + 4095) / 4096 * 4096;
     memory_ = accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(64, size);
     if (!memory_) throw Error("the system has no " + std::to_string(bytes >> 20) + " MiB of scratch memory left");

@@ -7,6 +7,7 @@ namespace cd {
 
 namespace {
 constexpr int64_t kSmall = 1 << 16;
+constexpr int64_t kSegment = 1 << 20;  // of a pool, at least
 
 int64_t roundedSize(int64_t bytes) {
   const int64_t unit = bytes < kSmall ? 256 : kSmall;
@@ -16,14 +17,57 @@ int64_t roundedSize(int64_t bytes) {
 std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 19)) >> 20) + " MiB"; }
 }  // namespace
 
+void* Pool::take(int64_t bytes) {
+  auto best = free_.end();
+  for (auto piece = free_.begin(); piece != free_.end(); ++piece)
+    if (piece->second >= bytes && (best == free_.end() || piece->second < best->second)) best = piece;
+  if (best == free_.end()) return nullptr;
+  const auto [address, size] = *best;
+  free_.erase(best);
+  if (size > bytes) free_[address + bytes] = size - bytes;
+  return address;
+}
+
+void Pool::give(void* block, int64_t bytes) {
+  const auto piece = free_.emplace(static_cast<char*>(block), bytes).first;
+  const auto isJoint = [&](char* address) { return !segments_.contains(address); };  // segments may touch by chance
+  const auto next = std::next(piece);
+  if (next != free_.end() && piece->first + piece->second == next->first && isJoint(next->first)) {
+    piece->second += next->second;
+    free_.erase(next);
+  }
+  if (piece == free_.begin()) return;
+  const auto before = std::prev(piece);
+  if (before->first + before->second == piece->first && isJoint(piece->first)) {
+    before->second += piece->second;
+    free_.erase(piece);
+  }
+}
+
+void Pool::add(void* segment, int64_t bytes) {
+  segments_[static_cast<char*>(segment)] = bytes;
+  give(segment, bytes);
+}
+
+std::vector<std::pair<void*, int64_t>> Pool::takeIdle() {
+  std::vector<std::pair<void*, int64_t>> idle;
+  for (auto segment = segments_.begin(); segment != segments_.end();) {
+    const auto piece = free_.find(segment->first);
+    if (piece == free_.end() || piece->second != segment->second) {
+      ++segment;
+      continue;
+    }
+    idle.emplace_back(segment->first, segment->second);
+    free_.erase(piece);
+    segment = segments_.erase(segment);
+  }
+  return idle;
+}
+
 std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
   if (failAfter_ == 0) throw Error("Device memory: allocation of " + std::to_string(bytes) + " bytes failed on demand");
   if (failAfter_ > 0) --failAfter_;
   const int64_t size = roundedSize(bytes);
-  if (statistics_.liveBytes + size > limit_)
-    throw Error("Device memory: Expected room for " + mebibytes(size) + " but " + mebibytes(statistics_.liveBytes) +
-                " of the limit of " + mebibytes(limit_) +
-                " are in use; raise the limit, or use shorter sequences, smaller batches or activation checkpointing");
   const auto [address, blockBytes] = pool_ ? fromPool(size) : fromAll(size);
   statistics_.liveTensors += 1;
   statistics_.peakBytes = std::max(statistics_.peakBytes, statistics_.liveBytes);
@@ -32,28 +76,32 @@ std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
   return storage;
 }
 
-namespace {
 // A cached block may be up to a quarter too large: less reuse would cost memory between blocks, more inside them.
-std::pair<void*, int64_t> takeFitting(std::multimap<int64_t, void*>& free, int64_t size) {
-  const auto cached = free.lower_bound(size);
-  if (cached == free.end() || cached->first > size + size / 4) return {nullptr, 0};
-  const std::pair<void*, int64_t> block{cached->second, cached->first};
-  free.erase(cached);
-  return block;
-}
-}  // namespace
-
 std::pair<void*, int64_t> Allocator::fromAll(int64_t size) {
-  std::pair<void*, int64_t> block = takeFitting(free_, size);
-  if (!block.first) block = {reserve(size), size};
+  if (statistics_.liveBytes + size > limit_)
+    throw Error("Device memory: Expected room for " + mebibytes(size) + " but " + mebibytes(statistics_.liveBytes) +
+                " of the limit of " + mebibytes(limit_) +
+                " are in use; raise the limit, or use shorter sequences, smaller batches or activation checkpointing");
+  std::pair<void*, int64_t> block;
+  const auto cached = free_.lower_bound(size);
+  if (cached == free_.end() || cached->first > size + size / 4) block = {reserve(size), size};
+  else {
+    block = {cached->second, cached->first};
+    free_.erase(cached);
+  }
   statistics_.liveBytes += block.second;
   return block;
 }
 
-// A pool's blocks count as live whether it uses them or not.
+// A pool's segments count as live whether it uses them or not.
 std::pair<void*, int64_t> Allocator::fromPool(int64_t size) {
-  const std::pair<void*, int64_t> block = takeFitting(pool_->free, size);
-  return block.first ? block : fromAll(size);
+  void* block = pool_->take(size);
+  if (!block) {
+    const auto [segment, bytes] = fromAll(std::max(size, kSegment));
+    pool_->add(segment, bytes);
+    block = pool_->take(size);
+  }
+  return {block, size};
 }
 
 void* Allocator::reserve(int64_t size) {
@@ -82,21 +130,25 @@ void* Allocator::take(int64_t size) { return accelerator_ ? accelerator_->alloca
 
 void Allocator::release(const std::shared_ptr<Storage>& storage) {
   statistics_.liveTensors -= 1;
-  if (storage->pool && !storage->pool->dissolved) {
-    storage->pool->free.emplace(storage->blockBytes, storage->block);
+  storage->released = true;
+  if (storage->pool) {
+    storage->pool->give(storage->block, storage->blockBytes);
+    if (storage->pool->recordings == 0) giveBackIdle(*storage->pool);
     return;
   }
   free_.emplace(storage->blockBytes, storage->block);
   statistics_.liveBytes -= storage->blockBytes;
 }
 
-void Allocator::dissolve(Pool& pool) {
-  for (const auto& [size, address] : pool.free) {
-    free_.emplace(size, address);
-    statistics_.liveBytes -= size;
+void Allocator::leave(Pool& pool) {
+  if (--pool.recordings == 0) giveBackIdle(pool);
+}
+
+void Allocator::giveBackIdle(Pool& pool) {
+  for (const auto& [segment, bytes] : pool.takeIdle()) {
+    free_.emplace(bytes, segment);
+    statistics_.liveBytes -= bytes;
   }
-  pool.free.clear();
-  pool.dissolved = true;
 }
 
 void Allocator::trim() {

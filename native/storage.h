@@ -9,6 +9,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "accelerator.h"
 
@@ -17,10 +19,20 @@ namespace cd {
 // Why data is not there: set on the stream's thread when an operation fails, handed on to all that depends on it.
 using Poison = std::shared_ptr<const std::string>;
 
-// Blocks that a recording keeps to itself while it lives: its operations know their addresses.
-struct Pool {
-  std::multimap<int64_t, void*> free;
-  bool dissolved = false;
+// Memory that recordings keep to themselves as long as one of them lives: their operations know its addresses. Blocks are cut
+// from segments and joined again, so that what needs less fits into what the largest has left.
+class Pool {
+ public:
+  void* take(int64_t bytes);               // the smallest free piece that is large enough, or null
+  void give(void* block, int64_t bytes);   // back
+  void add(void* segment, int64_t bytes);  // a segment, all of it free
+  // Takes out the segments of which nothing is in use: addresses and sizes.
+  std::vector<std::pair<void*, int64_t>> takeIdle();
+
+  int recordings = 0;  // that live
+
+ private:
+  std::map<char*, int64_t> segments_, free_;  // address → bytes
 };
 
 struct Storage {
@@ -30,6 +42,7 @@ struct Storage {
   int64_t blockBytes;
   Poison poison;               // touched by the stream's thread only
   std::shared_ptr<Pool> pool;  // where the block goes back to; null: to everybody
+  bool released = false;       // its block may have another owner
 
   Storage(void* block, int64_t bytes, int64_t blockBytes) : block(block), address(block), bytes(bytes), blockBytes(blockBytes) {}
 };
@@ -52,14 +65,15 @@ class Allocator {
   std::shared_ptr<Storage> allocate(int64_t bytes);  // throws Error with what is missing and the remedy
   void release(const std::shared_ptr<Storage>& storage);
   void usePool(std::shared_ptr<Pool> pool) { pool_ = std::move(pool); }  // for what is allocated from here on; null: none
-  void dissolve(Pool& pool);                                             // its blocks are everybody's from here on
-  void trim();  // gives cached blocks back to the system; the stream must be idle
+  void leave(Pool& pool);  // a recording of it has gone: with the last one what is not in use becomes everybody's
+  void trim();             // gives cached blocks back to the system; the stream must be idle
   void failAfter(int64_t allocations) { failAfter_ = allocations; }  // the test device's switch; −1: never
   const MemoryStatistics& statistics() const { return statistics_; }
 
  private:
   std::pair<void*, int64_t> fromAll(int64_t size);  // address and size of a block
   std::pair<void*, int64_t> fromPool(int64_t size);
+  void giveBackIdle(Pool& pool);
   void* reserve(int64_t size);
   void* take(int64_t size);
 

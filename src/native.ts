@@ -61,8 +61,12 @@ export interface DeviceStatistics {
   liveTensors: number;
   liveBytes: number;
   peakBytes: number;
-  /** Bytes taken from the system, cached blocks included. */
+  /** Bytes taken from the system for tensors, cached blocks included. */
   reservedBytes: number;
+  /** Bytes taken from the system beside them, for what operations need while they run. */
+  scratchBytes: number;
+  /** Replays of recordings that ran as a graph. */
+  graphReplays: number;
   threads: number;
   /** The back end in use: an instruction set of the CPU, or `cuda`. */
   instructionSet: string;
@@ -98,8 +102,11 @@ export interface Native {
   release(device: number, handle: number): void;
   failAllocationsAfter(device: number, allocations: number): void;
   enqueue(device: number, trace?: string): void;
-  /** Until {@link Native.stopRecording}, operations are kept and not run; uploads, reads and waits are refused. */
-  startRecording(device: number): void;
+  /**
+   * Until {@link Native.stopRecording}, operations are kept and not run; uploads, reads and waits are refused. Memory comes from a
+   * pool that is the recording's own (`sharing` −1) or that of another one.
+   */
+  startRecording(device: number, sharing: number): void;
   /** @returns the number of the recording. */
   stopRecording(device: number): number;
   replay(device: number, recording: number): void;

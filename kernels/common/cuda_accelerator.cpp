@@ -196,6 +196,33 @@ class CudaAccelerator : public Accelerator {
     deliver(newestFence_ + 1);
   }
 
+  void beginCapture() override {
+    // Other threads may take memory meanwhile.
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording a graph");
+  }
+  void* endCapture() override {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_, &graph), "recording a graph");
+    cudaGraphExec_t instance = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&instance, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "making a graph ready");
+    return instance;
+  }
+  void abandonCapture() override {
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();  // that the capture was given up must not show up at the next launch
+  }
+  void launchGraph(void* graph) override {
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_), "launching a graph");
+  }
+  void freeGraph(void* graph) override {
+    use();
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+  }
+
   void* mark() override {
     cudaEvent_t event = nullptr;
     if (spareMarks_.empty()) check(cudaEventCreateWithFlags(&event, cudaEventDefault), "creating an event");

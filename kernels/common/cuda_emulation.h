@@ -223,15 +223,17 @@ template <class... Parameters>
 inline void launch(const Launch& launch, void (*kernel)(Parameters...), const std::tuple<Parameters...>& arguments) {
   struct State {
     void (*kernel)(Parameters...);
-    const std::tuple<Parameters...>& arguments;
-  } state{kernel, arguments};
-  runGrid(
-      launch,
-      [](void* opaque) {
-        const State& state = *static_cast<State*>(opaque);
-        std::apply(state.kernel, state.arguments);
-      },
-      &state);
+    std::tuple<Parameters...> arguments;
+  };
+  onStream([launch, state = State{kernel, arguments}]() mutable {
+    runGrid(
+        launch,
+        [](void* opaque) {
+          const State& state = *static_cast<State*>(opaque);
+          std::apply(state.kernel, state.arguments);
+        },
+        &state);
+  });
 }
 
 // One for every type and line.

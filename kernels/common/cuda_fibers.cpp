@@ -90,6 +90,7 @@ namespace cd::emulation {
 
 thread_local constinit Thread* current = nullptr;
 thread_local constinit Dim3 gridSize, blockSize, blockPlace;
+thread_local constinit Graph* capturing = nullptr;
 
 namespace {
 constexpr int kMaxThreads = 1024;

@@ -11,6 +11,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "../../native/kernel.h"
@@ -92,6 +94,17 @@ struct Launch {
   Dim3 grid, block;
   int sharedBytes;
 };
+
+// What a stream does, kept to be done again; while a thread captures, its launches, copies and fills go there and are not run.
+using Graph = std::vector<std::function<void()>>;
+extern thread_local constinit Graph* capturing;
+
+// One thing that a stream does: now, or when the graph is launched.
+template <class Work>
+inline void onStream(Work work) {
+  if (capturing) capturing->push_back(std::move(work));
+  else work();
+}
 
 // Runs body(state) as every thread of the grid, one block after another. Throws Error.
 void runGrid(const Launch& launch, void (*body)(void* state), void* state);

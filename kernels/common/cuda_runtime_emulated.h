@@ -12,6 +12,8 @@
 #include <map>
 #include <mutex>
 
+#include "cuda_fibers.h"
+
 enum cudaError_t : int {
   cudaSuccess = 0,
   cudaErrorMemoryAllocation = 2,
@@ -31,6 +33,7 @@ enum cudaError_t : int {
   cudaErrorInvalidAddressSpace = 717,
   cudaErrorInvalidPc = 718,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorUnknown = 999,
 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
@@ -75,6 +78,9 @@ struct Event {
 
 using cudaStream_t = cd::emulation::Gpu*;
 using cudaEvent_t = cd::emulation::Event*;
+using cudaGraph_t = cd::emulation::Graph*;
+using cudaGraphExec_t = cd::emulation::Graph*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 inline cudaError_t cudaGetDeviceCount(int* count) {
   cd::emulation::Gpu::instance().readEnvironment();
@@ -96,6 +102,7 @@ inline const char* cudaGetErrorString(cudaError_t error) {
 }
 
 inline cudaError_t cudaMalloc(void** address, size_t bytes) {
+  if (cd::emulation::capturing) return cudaErrorStreamCaptureUnsupported;
   auto& gpu = cd::emulation::Gpu::instance();
   std::lock_guard lock(gpu.mutex);
   if (gpu.state() != cudaSuccess) return gpu.state();
@@ -129,11 +136,11 @@ inline cudaError_t cudaMallocHost(void** address, size_t bytes) {
 }
 inline cudaError_t cudaFreeHost(void* address) { return std::free(address), cudaSuccess; }
 inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  if (stream->state() == cudaSuccess) std::memcpy(target, source, bytes);
+  if (stream->state() == cudaSuccess) cd::emulation::onStream([=] { std::memcpy(target, source, bytes); });
   return stream->state();
 }
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {
-  if (stream->state() == cudaSuccess) std::memset(target, value, bytes);
+  if (stream->state() == cudaSuccess) cd::emulation::onStream([=] { std::memset(target, value, bytes); });
   return stream->state();
 }
 
@@ -141,8 +148,30 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return *stream = &cd::emulation::Gpu::instance(), cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return stream->state(); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return cd::emulation::capturing ? cudaErrorStreamCaptureUnsupported : stream->state();
+}
 inline cudaError_t cudaStreamQuery(cudaStream_t stream) { return stream->state(); }
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (cd::emulation::capturing) return cudaErrorStreamCaptureUnsupported;
+  cd::emulation::capturing = new cd::emulation::Graph;
+  return stream->state();
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = std::exchange(cd::emulation::capturing, nullptr);
+  return stream->state();
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  return *instance = new cd::emulation::Graph(*graph), cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {
+  if (stream->state() == cudaSuccess)
+    for (const auto& work : *instance) work();
+  return stream->state();
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) { return delete instance, cudaSuccess; }
 
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return *event = new cd::emulation::Event, cudaSuccess;

@@ -72,9 +72,17 @@ export class Device {
   /**
    * Keeps the operations that `fn` enqueues, without running them, to be replayed with other contents of `slots`. Tensors made
    * inside have memory of the recording's own. Inside there can be no upload, read or wait.
+   *
+   * On a GPU the first replay runs operation by operation, the second one becomes a CUDA graph; the bits are the same.
+   * @param options.sharing another recording, to use the memory of: what each leaves is then gone with the next replay of the
+   *   other, and both cost what the larger one needs if it is recorded first.
    */
-  record<S extends Slots, R>(slots: S, fn: () => R): Recording<S, R> {
-    return new Recording(this, slots, fn);
+  record<S extends Slots, R>(
+    slots: S,
+    fn: () => R,
+    options: { sharing?: Recording<Slots, unknown> } = {},
+  ): Recording<S, R> {
+    return new Recording(this, slots, fn, options.sharing ?? null);
   }
 
   /** Waits for what is enqueued, if the device still works, and gives all memory back; tensors of this device are gone with it. */

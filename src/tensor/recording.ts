@@ -19,10 +19,12 @@ export class Recording<S extends Slots, R> {
   readonly #slots: S;
   #disposed = false;
 
-  constructor(device: Device, slots: S, fn: () => R) {
+  constructor(device: Device, slots: S, fn: () => R, sharing: Recording<Slots, unknown> | null) {
     this.#device = device;
     this.#slots = slots;
-    native.startRecording(device.id);
+    if (sharing && sharing.#device !== device)
+      throw new Error(`Expected 'sharing' to be a recording on ${device.name} but received one of another device`);
+    native.startRecording(device.id, sharing ? sharing.#number : -1);
     try {
       this.outputs = scope(fn);
     } catch (error) {
@@ -33,8 +35,10 @@ export class Recording<S extends Slots, R> {
   }
 
   /**
-   * Enqueues the recorded operations once more, after the given inputs; slots that are left out keep what they hold.
-   * @throws Error for a name that is no slot, and for data of another size or dtype.
+   * Enqueues the recorded operations once more, after the given inputs; slots that are left out keep what they hold. Bad data
+   * poisons what depends on it until the next replay.
+   * @throws Error for a name that is no slot, for data of another size or dtype, and when a tensor that `fn` used, and that was not
+   *   made inside, was disposed.
    */
   replay(inputs: { readonly [name in keyof S]?: TensorData | readonly number[] } = {}): void {
     if (this.#disposed) throw new Error('Expected a live recording but it was disposed');

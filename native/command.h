@@ -1,0 +1,44 @@
+// What a device's queue holds: an operation, a job of the stream's thread (a copy, a file read, a fence), or a replay.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "storage.h"
+
+namespace cd {
+
+constexpr int kMaxTensors = 16;
+constexpr int kMaxAttributes = 16;
+
+class Recording;
+
+struct Command {
+  const Op* op = nullptr;
+  int number = 0;  // of the operation
+  Kernel kernel = nullptr;
+  int tensorCount = 0;
+  Tensor tensors[kMaxTensors];  // `data` holds the opaque address until the command runs
+  std::shared_ptr<Storage> storages[kMaxTensors];
+  double attributes[kMaxAttributes];
+  std::string trace;  // where it was enqueued, in debug mode
+
+  std::shared_ptr<Storage> target;  // of a job: poisoned when the job throws
+  bool overwrites = false;          // the job writes all of the target, so it is sound afterwards whatever it was before
+  std::function<void(void* address)> job;
+  std::function<void(const Poison& poison)> done;  // of a job: told how it went
+
+  std::shared_ptr<Recording> replayed;  // its operations run in this one's place
+  bool stepwise = false;                // they follow as commands of their own
+  std::vector<Failure> failures;        // else: what they reported
+
+  Poison poison;                          // why it did not run
+  uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
+  void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile
+
+  void clear();
+};
+
+}  // namespace cd
