@@ -28,6 +28,7 @@ export type OpName =
   | 'adamw'
   | 'adamw_8bit'
   | 'sample'
+  | 'take_sampled'
   | 'matmul'
   | 'attention'
   | 'attention_backward'

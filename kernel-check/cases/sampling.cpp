@@ -57,4 +57,21 @@ CASES(sample) {
       list(DType::F32, {1, 1, 1, 1, 2, 2, 2, 2, -INFINITY, -INFINITY, 0, -INFINITY, NAN, 0, 0, 0}, {4, 4}));
 }
 
+CASES(take_sampled) {
+  const auto listed = [](const std::string& name, std::vector<double> ids, std::vector<double> sampled) {
+    const int64_t N = static_cast<int64_t>(ids.size()), R = static_cast<int64_t>(sampled.size());
+    add(name).tensors({list(DType::I32, ids, {N}), list(DType::I32, sampled, {R}), output(DType::I32, {N})}).bound(0);
+  };
+  listed("nothing", {}, {});
+  listed("one", {-1}, {7});
+  listed("known and sampled ones", {5, -3, 0, -1, -2, 2147483647, -1}, {11, 0, 13});
+  listed("a row without a token", {-1, -2, 3}, {-1, 9});
+  std::vector<double> ids;
+  for (int n = 0; n < 1501; ++n) ids.push_back(n % 3 ? n : -1 - n % 64);
+  std::vector<double> sampled;
+  for (int r = 0; r < 64; ++r) sampled.push_back(1000 + r);
+  listed("more than a block takes", ids, sampled);
+  listed("a place beyond", {4, -4, 2}, {1, 2, 3});
+}
+
 }  // namespace cd::check

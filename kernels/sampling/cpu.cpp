@@ -198,4 +198,13 @@ void sample(const Call& call) {
   call.parallelFor(B, [&](int64_t b, int worker) { sampleRow(call, b, Workspace(memory + worker * bytes, V)); });
 }
 
+void take_sampled(const Call& call) {
+  const int32_t *ids = call[0].as<int32_t>(), *sampled = call[1].as<int32_t>();
+  for (int64_t n = 0; n < call[0].elements(); ++n) {
+    const int64_t place = -1 - int64_t{ids[n]};
+    if (place >= call[1].elements()) throw Error(call.op->explain(call, {1, 0, {ids[n], n}}));
+    call[2].as<int32_t>()[n] = place < 0 ? ids[n] : std::max(sampled[place], 0);
+  }
+}
+
 }  // namespace cd::cpu

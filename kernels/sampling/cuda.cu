@@ -258,7 +258,23 @@ __global__ void __launch_bounds__(kThreads, 1) sampleRows(Arguments a) {
     a.logprobs[b] = token < 0 ? NAN : raw[token] - lse;
   }
 }
+
+__global__ void __launch_bounds__(kThreads)
+    takeSampled(const int32_t* ids, int64_t N, const int32_t* sampled, int64_t R, int32_t* y, FailureReport fail) {
+  for (int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x; n < N; n += int64_t{gridDim.x} * kThreads) {
+    const int32_t id = ids[n];
+    const int64_t place = -1 - int64_t{id};
+    if (place >= R) fail(0, id, n);
+    else y[n] = place < 0 ? id : max(sampled[place], 0);
+  }
+}
 }  // namespace
+
+void take_sampled(const Call& call) {
+  const int64_t N = call[0].elements();
+  launch(call, blocksFor(N, kThreads), kThreads, 0, takeSampled, call[0].as<int32_t>(), N, call[1].as<int32_t>(),
+         call[1].elements(), call[2].as<int32_t>(), FailureReport(call));
+}
 
 void sample(const Call& call) {
   const Tensor& logits = call[0];

@@ -81,4 +81,19 @@ const Op sample{
     explain,
 };
 
+const Op take_sampled{
+    "take_sampled",
+    {{"ids", Access::In}, {"sampled", Access::In}, {"y", Access::Out}},
+    {},
+    [](const Call& call) {
+      for (int index : {0, 1}) call.expectRank(index, 1);
+      for (int index : {0, 1}) expect(call, index, {call[index].shape[0]}, DType::I32);
+      expect(call, 2, {call[0].shape[0]}, DType::I32);
+    },
+    [](const Call& call, const Failure& failure) {
+      return "take_sampled: Expected 'ids' to be at least " + std::to_string(-call[1].shape[0]) + " but received " +
+             std::to_string(failure.values[0]) + " at index " + std::to_string(failure.values[1]);
+    },
+};
+
 }  // namespace cd::ops

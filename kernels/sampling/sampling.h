@@ -1,4 +1,11 @@
-// sample: the next token of B sequences from their logits, on the device. V vocabulary, L reported alternatives.
+// sample        the next token of B sequences from their logits, on the device. V vocabulary, L reported alternatives.
+// take_sampled  y[n] = ids[n], or sampled[−1 − ids[n]] where ids[n] is negative: puts tokens that `sample` has written into the
+//               inputs of the next step, which the host could prepare without knowing them.
+//   ids [N] i32, sampled [R] i32 → y [N] i32, overwritten; it may be the very tensor ids. All contiguous.
+//   Where sampled is negative, the row without a token, y is 0: what comes of it is of no use, but harms nobody else.
+//   An id below −R is a failure at run time that names it and its place.
+//
+// sample:
 //
 //   logits [B, V] f32, may be narrowed
 //   floats [B, 8] f32: temperature, topP, minP, presencePenalty, frequencyPenalty, repetitionPenalty, 0, 0

@@ -1,7 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
+import type { ModelConfig } from '../nn/model.js';
 import { createProgress } from '../pipeline/progress.js';
+import type { Message } from '../text/chat_template.js';
+import { PromptEncoder } from '../text/prompt_encoder.js';
 import { conclude } from './conclude.js';
 import { interruptible } from './interrupt.js';
 import { withModel } from './load.js';
@@ -79,19 +82,24 @@ async function scoreRows(loaded: LoadedModel, options: Options, total: number, s
   let tokens = 0;
   let failed = 0;
   let firstFailure: Failure | null = null;
-  for await (const batch of batches(loaded, options, output)) {
-    if (signal.aborted) break;
-    const documents = batch.flatMap((row) => ('tokens' in row ? [row.tokens] : []));
-    const scores = documents.length > 0 ? await scoreDocuments(loaded.model, documents) : [];
-    for (const row of batch) {
-      const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
-      if ('error' in scored) {
-        failed += 1;
-        firstFailure ??= scored;
-      } else tokens += scored.tokens.length;
-      output.append(scored);
-      meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
+  const encoder = new PromptEncoder(loaded, loaded.files);
+  try {
+    for await (const batch of batches(loaded, encoder, options, output)) {
+      if (signal.aborted) break;
+      const documents = batch.flatMap((row) => ('tokens' in row ? [row.tokens] : []));
+      const scores = documents.length > 0 ? await scoreDocuments(loaded.model, documents) : [];
+      for (const row of batch) {
+        const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
+        if ('error' in scored) {
+          failed += 1;
+          firstFailure ??= scored;
+        } else tokens += scored.tokens.length;
+        output.append(scored);
+        meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
+      }
     }
+  } finally {
+    await encoder.close();
   }
   meter.finish();
   conclude(output, { total, tokens, seconds: (performance.now() - begin) / 1000, failed, firstFailure });
@@ -111,12 +119,18 @@ function withLogprobs(
 }
 
 /** Rows in order, as many as fit into `batchTokens` and at least one; rows of a stopped run are passed over. */
-async function* batches(loaded: LoadedModel, options: Options, output: RowOutput): AsyncGenerator<Row[]> {
+async function* batches(
+  loaded: LoadedModel,
+  encoder: PromptEncoder,
+  options: Options,
+  output: RowOutput,
+): AsyncGenerator<Row[]> {
   let batch: Row[] = [];
   let size = 0;
   for await (const row of readPrompts(options.input)) {
     if (output.isFinished(String(row.id))) continue;
-    const next = encodeRow(row, loaded);
+    const next = await encodeRow(row, loaded.model.config, encoder);
+    await nextTurn(); // a batch holds many short rows
     const length = 'tokens' in next ? next.tokens.length : 0;
     if (batch.length > 0 && size + length > options.batchTokens) {
       yield batch;
@@ -130,10 +144,10 @@ async function* batches(loaded: LoadedModel, options: Options, output: RowOutput
 }
 
 /** The row's tokens, or why it cannot be scored. */
-function encodeRow({ id, prompt }: PromptRow, loaded: LoadedModel): Row {
+async function encodeRow({ id, prompt }: PromptRow, config: ModelConfig, encoder: PromptEncoder): Promise<Row> {
   try {
-    const tokens = encodePrompt(prompt, loaded);
-    const { maxPositionEmbeddings: context, vocabSize } = loaded.model.config;
+    const tokens = await encodePrompt(prompt, encoder);
+    const { maxPositionEmbeddings: context, vocabSize } = config;
     if (tokens.length === 0) return { id, error: 'Expected at least one token; remove the row' };
     if (tokens.length > context)
       return {
@@ -152,11 +166,8 @@ function encodeRow({ id, prompt }: PromptRow, loaded: LoadedModel): Row {
   }
 }
 
-function encodePrompt(prompt: PromptRow['prompt'], { tokenizer, chatTemplate }: LoadedModel): number[] {
-  if (typeof prompt !== 'string' && typeof prompt[0] === 'number') return prompt as number[];
-  if (!tokenizer)
-    throw new UserError("The model has no tokenizer; give rows of 'tokens', or add tokenizer.json to its directory");
-  if (typeof prompt === 'string') return tokenizer.encode(prompt);
-  if (!chatTemplate) throw new UserError("The model has no chat template; give rows of 'prompt' or 'tokens'");
-  return tokenizer.encode(chatTemplate.render(prompt as Exclude<typeof prompt, number[]>), { addSpecialTokens: false });
+function encodePrompt(prompt: PromptRow['prompt'], encoder: PromptEncoder): number[] | Promise<number[]> {
+  if (typeof prompt === 'string') return encoder.encode({ text: prompt, addSpecialTokens: true });
+  if (typeof prompt[0] === 'number') return prompt as number[];
+  return encoder.encode({ messages: prompt as Message[], addGenerationPrompt: false });
 }

@@ -6,7 +6,9 @@ export interface BlockHolder {
   readonly tokens: Int32Array;
   /** Known tokens: prompt and output. */
   readonly length: number;
-  /** Leading tokens whose keys and values are in `blocks`. */
+  /** These and the tokens that steps in progress sample. */
+  readonly end: number;
+  /** Leading tokens whose keys and values are in `blocks`, or will be once the steps in progress are over. */
   computed: number;
   /** Block b holds tokens [b·blockSize, (b+1)·blockSize). */
   readonly blocks: number[];
@@ -124,13 +126,13 @@ export class BlockManager {
   }
 
   /**
-   * Makes token `length − 1` writable: adds a block when it starts one, and copies its block first when others share it.
+   * Makes token `end − 1` writable: adds a block when it starts one, and copies its block first when others share it.
    *
    * @param copies receives the copy to make.
    * @returns false, having changed nothing, when there is no block left.
    */
   append(holder: BlockHolder, copies: BlockCopy[]): boolean {
-    const index = Math.floor((holder.length - 1) / this.blockSize);
+    const index = Math.floor((holder.end - 1) / this.blockSize);
     const block = holder.blocks[index];
     if (block !== undefined && this.references[block] === 1) return true;
     if (this.available === 0) return false;
@@ -154,9 +156,9 @@ export class BlockManager {
     child.published = parent.published;
   }
 
-  /** Declares the content of the full computed blocks sound: from now on others may share them. */
-  publish(holder: BlockHolder): void {
-    const full = Math.floor(holder.computed / this.blockSize);
+  /** Declares the content of the full blocks among the leading `computed` tokens sound: from now on others may share them. */
+  publish(holder: BlockHolder, computed: number): void {
+    const full = Math.floor(computed / this.blockSize);
     if (!this.prefixCaching || !holder.usesPrefixCache || holder.published >= full) return;
     this.hash(holder);
     for (; holder.published < full; holder.published++) {

@@ -4,13 +4,14 @@ import type { LoadedModel } from '../nn/load.js';
 import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Detokenizer } from '../text/detokenizer.js';
-import { TokenizerThread } from '../text/tokenizer_thread.js';
+import { PromptEncoder, type PromptFiles } from '../text/prompt_encoder.js';
 import { BlockManager } from './block_manager.js';
 import { EngineLoop } from './engine_loop.js';
 import { ArgumentError } from './errors.js';
 import { formatBytes, type KvPlanOptions, planKvCache } from './kv_plan.js';
 import { ModelRunner } from './model_runner.js';
-import { type Encode, encodePrompt } from './prompt.js';
+import { encodeRequest } from './prompt.js';
+import { defaultCaptureSizes } from './recorded_decode.js';
 import { Scheduler, type SchedulerConfig } from './scheduler.js';
 
 export interface EngineOptions extends KvPlanOptions {
@@ -24,13 +25,26 @@ export interface EngineOptions extends KvPlanOptions {
   readonly enablePrefixCaching?: boolean;
   /** Samples without a seed of their own follow from this one and the request's id. Default 0. */
   readonly seed?: number;
+  /**
+   * Schedules a step while the one before it runs; what ends a sequence by its content is then seen a step late. Results are the same.
+   * Default true.
+   */
+  readonly asyncScheduling?: boolean;
+  /** Records no decode steps. Default false. */
+  readonly enforceEager?: boolean;
+  /**
+   * Batch sizes at which decode steps are recorded and replayed, as CUDA graphs on a GPU. A batch takes the next larger size; beyond the
+   * largest it runs as others do. Results are the same. Default: on a GPU 1, 2, 4, 8, 16, … up to maxNumSeqs; on the CPU none, since
+   * rows that fill a batch up cost time there.
+   */
+  readonly cudagraphCaptureSizes?: readonly number[];
   /** Samples taken in or not yet taken out, per `generate` call, from which on its input is not read further. Default 4 · maxNumSeqs. */
   readonly lookAhead?: number;
 }
 
 /** What of a loaded model the engine needs. */
 export type EngineModel = Pick<LoadedModel, 'model' | 'tokenizer' | 'chatTemplate'> & {
-  readonly files?: Pick<LoadedModel['files'], 'name' | 'generationConfig'> & { readonly path?: string };
+  readonly files?: Pick<LoadedModel['files'], 'name' | 'generationConfig'> & PromptFiles;
 };
 
 /** {@link EngineOptions.maxNumSeqs} where it is not given. */
@@ -43,14 +57,14 @@ const OPTIONS: readonly (keyof EngineOptions)[] = [
   'enablePrefixCaching',
   'seed',
   'lookAhead',
+  'asyncScheduling',
+  'enforceEager',
+  'cudagraphCaptureSizes',
   'blockSize',
   'kvCacheBytes',
   'kvCacheFraction',
   'maxModelLen',
 ];
-
-/** Characters from which on a text is tokenised in a thread of its own; fewer take some 2 ms. */
-const LONG_TEXT = 4000;
 
 /** The inference engine. It borrows the model, which may be trained at the same time; its own is the KV cache. */
 export class Engine extends EngineLoop {
@@ -65,13 +79,14 @@ export class Engine extends EngineLoop {
         throw new ArgumentError(name, 'one of the options of the engine', name, didYouMean(name, OPTIONS));
       }
     }
-    const { model, tokenizer, chatTemplate } = loaded;
+    const { model, tokenizer } = loaded;
     const {
       maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
       maxNumBatchedTokens = Math.max(2048, maxNumSeqs),
       enablePrefixCaching = true,
     } = options;
     const { maxPrefillChunk = maxNumBatchedTokens, seed = 0, lookAhead = 4 * maxNumSeqs } = options;
+    const { asyncScheduling = true } = options;
     positive({ maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk, lookAhead });
     if (!Number.isSafeInteger(seed)) throw new ArgumentError('seed', 'an integer', seed);
     if (maxNumBatchedTokens < maxNumSeqs) {
@@ -82,14 +97,12 @@ export class Engine extends EngineLoop {
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
-    const thread = loaded.files?.path === undefined ? null : new TokenizerThread(loaded.files.path);
-    const encode: Encode | null =
-      tokenizer && ((text, how) => (thread !== null && text.length > LONG_TEXT ? thread : tokenizer).encode(text, how));
+    const encoder = new PromptEncoder(loaded, loaded.files);
     return new Engine({
       scheduler: new Scheduler(config, blocks),
-      runner: new ModelRunner(model, config, plan, eosTokenIds),
-      encode: (request) => encodePrompt(request, encode, chatTemplate, vocabSize),
-      closeEncoder: () => thread?.close(),
+      runner: new ModelRunner(model, config, plan, eosTokenIds, captureSizes(model.device, maxNumSeqs, options)),
+      encode: (request) => encodeRequest(request, encoder, vocabSize),
+      closeEncoder: () => encoder.close(),
       decoding: tokenizer && {
         createStream: () => new Detokenizer(tokenizer),
         decode: (tokens) => tokenizer.decode(tokens),
@@ -99,6 +112,7 @@ export class Engine extends EngineLoop {
       maxModelLen: plan.maxModelLen,
       seed,
       lookAhead,
+      asyncScheduling,
       salt: () => `weights ${model.weightVersion}`,
       startupReport: [
         `Engine on ${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}`,
@@ -113,6 +127,15 @@ function positive(values: Record<string, number>): void {
   for (const [name, value] of Object.entries(values)) {
     if (!Number.isSafeInteger(value) || value < 1) throw new ArgumentError(name, 'an integer of at least 1', value);
   }
+}
+
+/** Batch sizes to record, in rising order. */
+function captureSizes(device: Device, maxNumSeqs: number, options: EngineOptions): number[] {
+  const { enforceEager = false, cudagraphCaptureSizes: sizes } = options;
+  for (const size of sizes ?? []) positive({ cudagraphCaptureSizes: size });
+  if (enforceEager) return [];
+  if (sizes !== undefined) return [...new Set(sizes)].filter((size) => size <= maxNumSeqs).sort((a, b) => a - b);
+  return device.statistics().accelerator ? defaultCaptureSizes(maxNumSeqs) : [];
 }
 
 /** Bytes that the device may still give: a GPU's, or those that the process may take, containers' limits included. */

@@ -8,7 +8,7 @@ import { type FinishReason, Request, type Sequence, type TokenLogprob } from './
 import { RequestServer } from './request_server.js';
 import type { RequestStream } from './request_stream.js';
 import { samplingParams } from './sampling_params.js';
-import type { Batch, Scheduler } from './scheduler.js';
+import type { Batch, SampledRow, Scheduler } from './scheduler.js';
 import { type EngineStatistics, StatisticsCounter } from './statistics.js';
 import type { StepOutput, StepRunner } from './step_runner.js';
 
@@ -28,10 +28,18 @@ export interface EngineParts {
   readonly seed: number;
   /** Samples that one `generate` call has outstanding before it stops reading its input. */
   readonly lookAhead: number;
+  /** Whether a step is scheduled and enqueued while the one before it runs. */
+  readonly asyncScheduling: boolean;
   /** What keys and values depend on beside tokens; when it changes, everything is recomputed. */
   readonly salt: () => string;
   /** What memory goes where. */
   readonly startupReport: string;
+}
+
+/** A batch on its way through the device. */
+interface Step {
+  readonly batch: Batch;
+  readonly output: Promise<StepOutput>;
 }
 
 /** Whose request it is. */
@@ -150,8 +158,9 @@ export class EngineLoop extends RequestServer<Request> {
   private async run(): Promise<void> {
     try {
       await this.gather();
-      while (!this.scheduler.isIdle) {
-        await this.step();
+      let ahead: Step | null = null;
+      while (!this.scheduler.isIdle || ahead !== null) {
+        ahead = await this.step(ahead);
         this.endAborted();
       }
     } catch (error) {
@@ -171,39 +180,65 @@ export class EngineLoop extends RequestServer<Request> {
     }
   }
 
-  private async step(): Promise<void> {
+  /**
+   * Schedules and enqueues one step, and commits one: the same, or with asynchronous scheduling the one before, which has been running
+   * meanwhile. What ends a sequence is then seen a step late: what that step computes for it is of no use to anybody.
+   *
+   * @param previous enqueued and not committed.
+   * @returns what is enqueued and not committed now.
+   */
+  private async step(previous: Step | null): Promise<Step | null> {
     const start = performance.now();
     this.recomputeIfSaltChanged();
     const batch = this.scheduler.schedule();
     const scheduled = performance.now();
-    const output = this.parts.runner.forward(batch);
+    const next = this.forward(batch);
     const enqueued = performance.now();
-    this.notify(); // what finished in the last step becomes text while this one runs
-    const tokens = await output;
+    this.notify(); // what has finished becomes text while this one runs
+    if (previous !== null && next !== null) this.counter.countOverlap();
+    const [due, left] = this.parts.asyncScheduling ? [previous, next] : [next, null];
+    const output = await due?.output;
     const computed = performance.now();
-    this.commit(batch, tokens);
+    if (due !== null) this.commit(due.batch, output!);
     const end = performance.now();
-    this.counter.countStep(batch, {
+    this.counter.countTimes({
       seconds: (end - start) / 1000,
       overheadSeconds: (enqueued - start + end - computed) / 1000,
-      idleSeconds: (scheduled - start + end - computed) / 1000,
+      idleSeconds: ((previous === null ? scheduled - start : 0) + (left === null ? end - computed : 0)) / 1000,
     });
+    return left;
+  }
+
+  private forward(batch: Batch): Step | null {
+    if (batch.tokens === 0) return null;
+    const output = this.parts.runner.forward(batch);
+    output.catch(() => {}); // it is heard of when the step is due, or the step before has failed as well
+    return { batch, output };
   }
 
   private commit(batch: Batch, output: StepOutput): void {
-    this.scheduler.computed(batch);
-    for (let row = 0; row < batch.sampled.length; row++) {
-      const { sequence } = batch.sampled[row]!;
-      const token = output.tokens[row]!;
-      if (token < 0) {
-        this.finish(sequence, 'error', 'The logits hold NaN or infinity, or no token is allowed');
-        continue;
-      }
-      this.scheduler.accept(sequence, token);
-      sequence.logprobs?.push(tokenLogprob(output, row, sequence.request.sampling.logprobs!));
-      const reason = this.finishReason(sequence, token);
-      if (reason !== null) this.finish(sequence, reason);
+    let accepted = 0;
+    let late = 0;
+    for (const [r, row] of batch.sampled.entries()) {
+      if (row.sequence.status === 'finished') late++;
+      else if (this.take(row, r, output)) accepted++;
     }
+    this.counter.countStep(batch, output.recorded ?? false, accepted, late);
+  }
+
+  /** Gives a sequence its token, number `r` of the step's. False: there is none. */
+  private take(row: SampledRow, r: number, output: StepOutput): boolean {
+    const { sequence } = row;
+    const token = output.tokens[r]!;
+    if (token < 0) {
+      this.finish(sequence, 'error', 'The logits hold NaN or infinity, or no token is allowed');
+      return false;
+    }
+    this.scheduler.accept(row, token);
+    sequence.logprobs?.push(tokenLogprob(output, r, sequence.request.sampling.logprobs!));
+    const reason = this.finishReason(sequence, token);
+    if (reason !== null) this.finish(sequence, reason);
+    return true;
   }
 
   /** Whether the sequence ends with `token`, its last one. */

@@ -8,6 +8,7 @@ import { withoutTape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { BlockCopy } from './block_manager.js';
 import type { KvPlan } from './kv_plan.js';
+import { RecordedDecode } from './recorded_decode.js';
 import type { Request } from './request.js';
 import { type SamplingInputs, SamplingPacker } from './sampling_inputs.js';
 import type { Batch, SchedulerConfig } from './scheduler.js';
@@ -21,9 +22,10 @@ interface Reads {
   readonly topTokens: Promise<Int32Array> | null;
   readonly topLogprobs: Promise<Float32Array> | null;
   readonly promptLogprobs: Promise<Float32Array> | null;
+  readonly recorded: boolean;
 }
 
-const NO_READS: Reads = { tokens: null, logprobs: null, topTokens: null, topLogprobs: null, promptLogprobs: null };
+const NO_READS = { tokens: null, logprobs: null, topTokens: null, topLogprobs: null };
 const NO_TOKENS = new Int32Array(0);
 
 /** Rows of the packed batch whose next prompt token is scored: of `request`, positions [position, position + count). */
@@ -43,10 +45,20 @@ export class ModelRunner implements StepRunner {
   /** Keys and values of every layer. */
   private readonly memory: Tensor[] = [];
   private readonly cache: PagedContext['cache'];
+  /** i32 [maxNumSeqs]: the tokens that the last step has sampled, where the next one finds them. */
+  private sampled!: Tensor;
+  private decode: RecordedDecode | null = null;
   private readonly stepPacker: StepPacker;
   private readonly samplingPacker: SamplingPacker;
 
-  constructor(model: CausalLM, config: SchedulerConfig, plan: KvPlan, eosTokenIds: readonly number[]) {
+  /** @param captureSizes batch sizes at which decode steps are recorded, in rising order. */
+  constructor(
+    model: CausalLM,
+    config: SchedulerConfig,
+    plan: KvPlan,
+    eosTokenIds: readonly number[],
+    captureSizes: readonly number[] = [],
+  ) {
     this.model = model;
     this.stepPacker = new StepPacker(config, plan.blockSize);
     this.samplingPacker = new SamplingPacker(config.maxNumSeqs, model.config.vocabSize, eosTokenIds);
@@ -56,6 +68,11 @@ export class ModelRunner implements StepRunner {
     try {
       withoutScope(() => {
         for (let i = 0; i < 2 * numLayers; i++) this.memory.push(Tensor.empty(model.device, shape, model.dtype));
+        this.sampled = Tensor.zeros(model.device, [config.maxNumSeqs], 'i32');
+        this.memory.push(this.sampled);
+        const maxBlocks = Math.ceil(plan.maxModelLen / plan.blockSize);
+        if (captureSizes.length > 0)
+          this.decode = new RecordedDecode(model, this.cache, this.sampled, captureSizes, maxBlocks);
       });
     } catch (error) {
       this.dispose();
@@ -85,10 +102,13 @@ export class ModelRunner implements StepRunner {
       topTokens,
       topLogprobs,
       topCount: topTokens === null ? 0 : topTokens.length / tokens.length,
+      recorded: reads.recorded,
     };
   }
 
   dispose(): void {
+    this.decode?.dispose();
+    this.decode = null;
     for (const tensor of this.memory) tensor.dispose();
     this.memory.length = 0;
     this.cache.layers.length = 0;
@@ -96,19 +116,23 @@ export class ModelRunner implements StepRunner {
 
   private enqueue(batch: Batch, inputs: StepInputs, prompts: readonly PromptRows[]): Reads {
     this.copyBlocks(batch.copies);
-    const hidden_TE = this.model.forward(this.context(inputs));
+    // In a decode step every row is sampled, in the order of the rows.
+    const decodes = batch.sampled.length === batch.tokens && batch.sampled.every(({ row }, r) => row === r);
+    const replayed = decodes ? (this.decode?.forward(inputs) ?? null) : null;
+    const hidden_TE = replayed ?? this.model.forward(this.context(inputs));
+    const recorded = replayed !== null;
     const promptLogprobs = prompts.length > 0 ? this.scorePrompts(hidden_TE, prompts) : null;
-    if (batch.sampled.length === 0) return { ...NO_READS, promptLogprobs };
-    const hidden_RE = embedding(hidden_TE, this.upload(inputs.rows_R));
+    if (batch.sampled.length === 0) return { ...NO_READS, promptLogprobs, recorded };
+    const hidden_RE = decodes ? hidden_TE : embedding(hidden_TE, this.upload(inputs.rows_R));
     const logits_RV = linear(hidden_RE, this.model.outputWeight, 'f32');
-    return { ...this.sample(logits_RV, this.samplingPacker.pack(batch.sampled)), promptLogprobs };
+    return { ...this.sample(logits_RV, this.samplingPacker.pack(batch.sampled)), promptLogprobs, recorded };
   }
 
   private context(inputs: StepInputs): PagedContext {
     const sequences = inputs.contextLengths_B.length;
     return {
       kind: 'paged',
-      tokens: this.upload(inputs.tokens_T),
+      tokens: this.uploadTokens(inputs.tokens_T),
       positions: this.upload(inputs.positions_T),
       cuSeqlens: this.upload(inputs.cuSeqlens),
       contextLengths: this.upload(inputs.contextLengths_B),
@@ -118,11 +142,12 @@ export class ModelRunner implements StepRunner {
     };
   }
 
-  private sample(logits_RV: Tensor, inputs: SamplingInputs): Omit<Reads, 'promptLogprobs'> {
+  private sample(logits_RV: Tensor, inputs: SamplingInputs): Omit<Reads, 'promptLogprobs' | 'recorded'> {
     const { device } = this.model;
     const rows = logits_RV.shape[0]!;
     const { bias, allowedMask, topCount } = inputs;
-    const tokens = Tensor.empty(device, [rows], 'i32');
+    const history = this.uploadTokens(inputs.history); // refers to the tokens before they are overwritten
+    const tokens = this.sampled.narrow(0, 0, rows);
     const logprobs = Tensor.empty(device, [rows], 'f32');
     const topTokens = topCount > 0 ? Tensor.empty(device, [rows, topCount], 'i32') : null;
     const topLogprobs = topCount > 0 ? Tensor.empty(device, [rows, topCount], 'f32') : null;
@@ -130,7 +155,7 @@ export class ModelRunner implements StepRunner {
       logits_RV,
       this.upload(inputs.floats, [rows, 8]),
       this.upload(inputs.ints, [rows, 4]),
-      this.upload(inputs.history),
+      history,
       this.upload(inputs.historyOffsets),
       bias && this.upload(bias.tokens),
       bias && this.upload(bias.values),
@@ -187,6 +212,13 @@ export class ModelRunner implements StepRunner {
     for (const { key, value } of this.cache.layers) {
       scope(() => launch('kv_write', [gather(key), gather(value), slots, key, value]));
     }
+  }
+
+  /** Token ids of which negative ones stand for tokens of the step before, perhaps not known yet: the device puts them in. */
+  private uploadTokens(tokens: Int32Array): Tensor {
+    const ids = this.upload(tokens);
+    if (tokens.some((token) => token < 0)) launch('take_sampled', [ids, this.sampled, ids]);
+    return ids;
   }
 
   private upload(data: Int32Array | Float32Array, shape: readonly number[] = [data.length]): Tensor {

@@ -1,5 +1,6 @@
 import { didYouMean, UserError } from '../errors.js';
-import type { ChatTemplate, Message } from '../text/chat_template.js';
+import type { Message } from '../text/chat_template.js';
+import type { PromptEncoder } from '../text/prompt_encoder.js';
 import { ArgumentError } from './errors.js';
 import type { SamplingParams } from './sampling_params.js';
 
@@ -34,27 +35,20 @@ export function checkRequest(request: GenerateRequest): void {
   }
 }
 
-/** Tokenises text, at once or in another thread. */
-export type Encode = (text: string, options: { addSpecialTokens: boolean }) => number[] | Promise<number[]>;
-
 /**
  * The tokens of a prompt. The continuation is tokenised by itself, as training targets are.
  *
- * @param encode null where the model has no tokenizer.
  * @throws UserError when the prompt is empty, holds ids outside the vocabulary, or needs a tokenizer or template that the model lacks.
  */
-export async function encodePrompt(
-  request: GenerateRequest,
-  encode: Encode | null,
-  chatTemplate: ChatTemplate | null,
+export async function encodeRequest(
+  { prompt, continuation = '' }: GenerateRequest,
+  encoder: PromptEncoder,
   vocabSize: number,
 ): Promise<number[]> {
-  let tokens = await promptTokens(request.prompt, encode, chatTemplate);
-  if (request.continuation !== undefined && request.continuation !== '') {
-    if (typeof request.continuation !== 'string') {
-      throw new ArgumentError('continuation', 'a string', request.continuation);
-    }
-    tokens = tokens.concat(await needTokenizer(encode)(request.continuation, { addSpecialTokens: false }));
+  let tokens = await promptTokens(prompt, encoder);
+  if (typeof continuation !== 'string') throw new ArgumentError('continuation', 'a string', continuation);
+  if (continuation !== '') {
+    tokens = tokens.concat(await encoder.encode({ text: continuation, addSpecialTokens: false }));
   }
   if (tokens.length === 0) throw new UserError("Expected 'prompt' to have at least one token but it is empty");
   for (const token of tokens) {
@@ -65,30 +59,13 @@ export async function encodePrompt(
   return tokens;
 }
 
-function promptTokens(
-  prompt: GenerateRequest['prompt'],
-  encode: Encode | null,
-  chatTemplate: ChatTemplate | null,
-): number[] | Promise<number[]> {
-  if (typeof prompt === 'string') return needTokenizer(encode)(prompt, { addSpecialTokens: true });
+function promptTokens(prompt: GenerateRequest['prompt'], encoder: PromptEncoder): number[] | Promise<number[]> {
+  if (typeof prompt === 'string') return encoder.encode({ text: prompt, addSpecialTokens: true });
   if (!Array.isArray(prompt)) throw new ArgumentError('prompt', 'text, token ids or messages', prompt);
-  if (!isConversation(prompt)) return [...(prompt as readonly number[])];
-  if (chatTemplate === null) {
-    throw new UserError(
-      "The model has no chat template; give 'prompt' as text or token ids, or put chat_template.jinja beside it",
-    );
-  }
-  const text = chatTemplate.render(prompt, { addGenerationPrompt: true });
-  return needTokenizer(encode)(text, { addSpecialTokens: false });
+  if (isConversation(prompt)) return encoder.encode({ messages: prompt, addGenerationPrompt: true });
+  return [...(prompt as readonly number[])];
 }
 
 function isConversation(prompt: readonly unknown[]): prompt is readonly Message[] {
   return typeof prompt[0] === 'object' && prompt[0] !== null;
-}
-
-function needTokenizer(encode: Encode | null): Encode {
-  if (encode === null) {
-    throw new UserError("The model has no tokenizer; give 'prompt' as token ids, or put tokenizer.json beside it");
-  }
-  return encode;
 }

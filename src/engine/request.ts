@@ -65,6 +65,10 @@ export class Sequence implements BlockHolder {
   readonly usesPrefixCache: boolean;
   tokens: Int32Array;
   length: number;
+  /** Tokens that steps in progress sample: they come next, and a step may be made for them before they are known. */
+  expected = 0;
+  /** Which of the tokens that its last step samples is the sequence's. */
+  sampledRow = -1;
   computed = 0;
   readonly blocks: number[] = [];
   readonly hashes: string[] = [];
@@ -100,9 +104,14 @@ export class Sequence implements BlockHolder {
     return this.length - this.request.promptLength;
   }
 
-  /** Known tokens whose keys and values are not computed yet. */
+  /** Known tokens and expected ones. */
+  get end(): number {
+    return this.length + this.expected;
+  }
+
+  /** Tokens that no step has computed the keys and values of, or is about to. */
   get pending(): number {
-    return this.length - this.computed;
+    return this.end - this.computed;
   }
 
   append(token: number): void {

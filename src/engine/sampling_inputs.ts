@@ -1,4 +1,3 @@
-import type { Sequence } from './request.js';
 import type { SampledRow } from './scheduler.js';
 
 const FLOATS = 8;
@@ -10,7 +9,7 @@ export interface SamplingInputs {
   readonly floats: Float32Array;
   /** [R, 4] topK, seed (low, high), index of the output token. */
   readonly ints: Int32Array;
-  /** Prompt and output tokens of the rows that have a penalty. */
+  /** Prompt and output tokens of the rows that have a penalty; −(i+1): token i of those that the step before samples. */
   readonly history: Int32Array;
   /** [2R+1] Row r: prompt tokens [o[2r], o[2r+1]), output tokens [o[2r+1], o[2r+2]). */
   readonly historyOffsets: Int32Array;
@@ -49,7 +48,7 @@ export class SamplingPacker {
   pack(rows: readonly SampledRow[]): SamplingInputs {
     let wantsLogprobs = false;
     let topCount = 0;
-    rows.forEach(({ sequence }, r) => {
+    rows.forEach(({ sequence, position }, r) => {
       const { sampling } = sequence.request;
       this.floats[r * FLOATS] = sampling.temperature;
       this.floats[r * FLOATS + 1] = sampling.topP;
@@ -60,7 +59,7 @@ export class SamplingPacker {
       this.ints[r * INTS] = Math.min(Math.max(sampling.topK, 0), this.vocabSize);
       this.ints[r * INTS + 1] = sequence.seed[0];
       this.ints[r * INTS + 2] = sequence.seed[1];
-      this.ints[r * INTS + 3] = sequence.outputLength;
+      this.ints[r * INTS + 3] = position - sequence.promptLength;
       if (sampling.logprobs !== null) {
         wantsLogprobs = true;
         topCount = Math.max(topCount, sampling.logprobs);
@@ -81,14 +80,15 @@ export class SamplingPacker {
 
   private packHistory(rows: readonly SampledRow[]): number {
     let at = 0;
-    rows.forEach(({ sequence }, r) => {
+    rows.forEach(({ sequence, position, lastSampled }, r) => {
       const { repetitionPenalty, presencePenalty, frequencyPenalty } = sequence.request.sampling;
       const ofPrompt = repetitionPenalty !== 1;
       const ofOutput = ofPrompt || presencePenalty !== 0 || frequencyPenalty !== 0;
       const from = ofPrompt ? 0 : sequence.promptLength;
-      const to = ofOutput ? sequence.length : from;
+      const to = ofOutput ? position : from;
       if (at + to - from > this.history.length) this.history = grow(this.history, Int32Array, at + to - from);
-      this.history.set(sequence.tokens.subarray(from, to), at);
+      this.history.set(sequence.tokens.subarray(from, Math.min(to, sequence.length)), at);
+      if (to > sequence.length) this.history[at + to - from - 1] = -1 - lastSampled;
       this.historyOffsets[2 * r + 1] = at + (ofPrompt ? sequence.promptLength : 0);
       at += to - from;
       this.historyOffsets[2 * r + 2] = at;
@@ -98,9 +98,9 @@ export class SamplingPacker {
 
   private packBias(rows: readonly SampledRow[]): SamplingInputs['bias'] {
     let at = 0;
-    rows.forEach(({ sequence }, r) => {
-      const bias = Object.entries(sequence.request.sampling.logitBias);
-      const forbidden = this.forbiddenTokens(sequence);
+    rows.forEach((row, r) => {
+      const bias = Object.entries(row.sequence.request.sampling.logitBias);
+      const forbidden = this.forbiddenTokens(row);
       const needed = at + bias.length + forbidden.length;
       if (needed > this.biasTokens.length) {
         this.biasTokens = grow(this.biasTokens, Int32Array, needed);
@@ -125,9 +125,9 @@ export class SamplingPacker {
   }
 
   /** What would end the text must not be sampled before `minTokens`. */
-  private forbiddenTokens(sequence: Sequence): readonly number[] {
+  private forbiddenTokens({ sequence, position }: SampledRow): readonly number[] {
     const { minTokens, ignoreEos, stopTokenIds } = sequence.request.sampling;
-    if (sequence.outputLength >= minTokens) return [];
+    if (position - sequence.promptLength >= minTokens) return [];
     return ignoreEos ? stopTokenIds : [...stopTokenIds, ...this.eosTokenIds];
   }
 

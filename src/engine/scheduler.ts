@@ -15,12 +15,18 @@ export interface Chunk {
   readonly sequence: Sequence;
   readonly start: number;
   readonly count: number;
+  /** The last token is this one of those that the step before samples, which may not be known yet; −1: all are known. */
+  readonly lastSampled: number;
 }
 
 /** A sequence that gets its next token from row `row` of the packed batch. */
 export interface SampledRow {
   readonly sequence: Sequence;
   readonly row: number;
+  /** Of the token to sample: so many tokens are before it. */
+  readonly position: number;
+  /** As of its chunk. */
+  readonly lastSampled: number;
 }
 
 /** What one forward pass does. */
@@ -37,6 +43,9 @@ export interface Batch {
  * Decides which tokens of which sequences the next forward pass computes: continuous batching over a token budget, first come first
  * served, decodes before prefill chunks. When blocks run out, the youngest running sequence is preempted: it loses its blocks,
  * waits, and is recomputed later. Plain bookkeeping.
+ *
+ * A batch may be scheduled before the tokens of the one before it are known: those that it needs it names by their place there.
+ * Batches must be computed in order, so blocks may change hands while one is in progress.
  */
 export class Scheduler {
   readonly config: SchedulerConfig;
@@ -64,27 +73,30 @@ export class Scheduler {
     this.enqueue(request.sequences[0]!);
   }
 
-  /** The next batch; empty only when there is nothing to do. */
+  /** The next batch; empty only when there is nothing to do, or not before the step in progress is over. */
   schedule(): Batch {
     const batch: Batch = { chunks: [], sampled: [], copies: [], tokens: 0 };
     const preempted = this.scheduleDecodes(batch);
     this.schedulePrefills(batch);
     if (!preempted) this.admit(batch);
-    if (batch.tokens === 0 && !this.isIdle) throw new Error('nothing can be scheduled although sequences wait');
-    return batch;
-  }
-
-  /** Records that a batch has been computed. Call it before any of its sequences is given a token or finished. */
-  computed(batch: Batch): void {
+    const awaited = ({ expected }: Sequence): boolean => expected > 0;
+    if (batch.tokens === 0 && !this.isIdle && !this.running.some(awaited) && !this.waiting.some(awaited))
+      throw new Error('nothing can be scheduled although sequences wait');
     for (const { sequence, start, count } of batch.chunks) sequence.computed = start + count;
+    for (const [r, { sequence }] of batch.sampled.entries()) {
+      sequence.expected++;
+      sequence.sampledRow = r;
+    }
+    return batch;
   }
 
   /**
    * Gives a sequence its next token. That there is one shows that all it attends to is sound (a NaN anywhere before would have
    * reached its logits), so only now may others share the blocks.
    */
-  accept(sequence: Sequence, token: number): void {
-    this.blocks.publish(sequence);
+  accept({ sequence, position }: SampledRow, token: number): void {
+    if (sequence.status === 'running') this.blocks.publish(sequence, position);
+    sequence.expected--;
     sequence.append(token);
   }
 
@@ -115,7 +127,8 @@ export class Scheduler {
     let preempted = false;
     for (let i = 0; i < this.running.length; i++) {
       const sequence = this.running[i]!;
-      if (sequence.pending !== 1) continue;
+      const { pending, end, maxLength } = sequence;
+      if (pending !== 1 || end === maxLength) continue; // that long it ends with the token that is expected
       while (sequence.status === 'running' && !this.blocks.append(sequence, batch.copies)) {
         this.preempt(this.running.at(-1)!);
         this.preemptions++;
@@ -136,12 +149,12 @@ export class Scheduler {
   }
 
   private admit(batch: Batch): void {
-    // A sequence whose prefix is being computed waits for it, and lets others pass.
+    // A sequence whose prefix is being computed, or its own next token, waits for it, and lets others pass.
     for (let i = 0; i < this.waiting.length && this.running.length < this.config.maxNumSeqs; ) {
       const room = this.config.maxNumBatchedTokens - batch.tokens;
       const sequence = this.waiting[i]!;
       if (room === 0) return;
-      if (this.blocks.isWorthWaiting(sequence)) {
+      if (sequence.expected > 0 || this.blocks.isWorthWaiting(sequence)) {
         i++;
         continue;
       }
@@ -168,12 +181,15 @@ export class Scheduler {
 
   private compute(sequence: Sequence, most: number, batch: Batch): void {
     const count = Math.min(most, this.config.maxPrefillChunk);
-    batch.chunks.push({ sequence, start: sequence.computed, count });
+    const start = sequence.computed;
+    const position = start + count;
+    const lastSampled = position > sequence.length ? sequence.sampledRow : -1;
+    batch.chunks.push({ sequence, start, count, lastSampled });
     batch.tokens += count;
     if (count < sequence.pending) return;
     const row = batch.tokens - 1;
-    batch.sampled.push({ sequence, row });
-    if (sequence.index === 0 && sequence.outputLength === 0) this.fork(sequence, row, batch);
+    batch.sampled.push({ sequence, row, position, lastSampled });
+    if (sequence.index === 0 && position === sequence.promptLength) this.fork(sequence, row, batch);
   }
 
   /** The other samples of a request share its prompt's blocks and take their first token from the same row. */
@@ -184,7 +200,7 @@ export class Scheduler {
         this.blocks.fork(first, sibling);
         sibling.computed = sibling.length; // by the chunk of the first, in this step
         this.run(sibling);
-        batch.sampled.push({ sequence: sibling, row });
+        batch.sampled.push({ sequence: sibling, row, position: sibling.length, lastSampled: -1 });
       } else {
         this.enqueue(sibling); // no seat: it comes later on its own, with what the prefix cache then holds
       }

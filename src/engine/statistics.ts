@@ -15,19 +15,25 @@ export interface EngineStatistics {
   readonly copiesOnWrite: number;
   readonly preemptions: number;
   readonly steps: number;
+  /** Steps that were scheduled while the one before was in progress. */
+  readonly overlappedSteps: number;
+  /** Steps that replayed a recorded forward pass. */
+  readonly recordedSteps: number;
   /** Most sequences in one step. */
   readonly peakSequences: number;
   /** Tokens computed in prefill chunks, those recomputed after a preemption among them, and the chunks. */
   readonly prefillTokens: number;
   readonly prefillChunks: number;
   readonly generatedTokens: number;
+  /** Tokens sampled for sequences that had ended when they came. */
+  readonly discardedTokens: number;
   /** Generated tokens per second of work, lately (decaying over some 5 s of work). */
   readonly tokensPerSecond: number;
   /** Time spent in steps. */
   readonly busySeconds: number;
   /** Part of it spent in JavaScript: scheduling, packing, enqueueing, committing. Most of it passes while the device computes. */
   readonly overheadSeconds: number;
-  /** Part of that for which the device has to wait: committing a step and scheduling the next one. */
+  /** Part of that for which the device has nothing to do: committing a step and scheduling the next one, where none is in progress. */
   readonly idleSeconds: number;
   /** Samples that ended, by reason. */
   readonly finished: Readonly<Record<FinishReason, number>>;
@@ -35,7 +41,7 @@ export interface EngineStatistics {
 
 const DECAY_SECONDS = 5;
 
-/** Of one step; see {@link EngineStatistics}. */
+/** Of one turn of the loop; see {@link EngineStatistics}. */
 export interface StepTimes {
   readonly seconds: number;
   readonly overheadSeconds: number;
@@ -45,10 +51,13 @@ export interface StepTimes {
 /** Counts what the steps do. */
 export class StatisticsCounter {
   private steps = 0;
+  private overlappedSteps = 0;
+  private recordedSteps = 0;
   private peakSequences = 0;
   private prefillTokens = 0;
   private prefillChunks = 0;
   private generatedTokens = 0;
+  private discardedTokens = 0;
   private busySeconds = 0;
   private overheadSeconds = 0;
   private idleSeconds = 0;
@@ -56,22 +65,31 @@ export class StatisticsCounter {
   private recentSeconds = 0;
   private readonly finished: Record<FinishReason, number> = { stop: 0, length: 0, aborted: 0, error: 0 };
 
-  /** Counts a step that has been committed. */
-  countStep(batch: Batch, { seconds, overheadSeconds, idleSeconds }: StepTimes): void {
+  /** Counts a step that has been committed, and of its tokens those that were given to sequences and those that came too late. */
+  countStep(batch: Batch, recorded: boolean, generatedTokens: number, discardedTokens: number): void {
     this.steps++;
+    if (recorded) this.recordedSteps++;
     this.peakSequences = Math.max(this.peakSequences, batch.chunks.length);
     for (const { sequence, start, count } of batch.chunks) {
       if (count === 1 && start >= sequence.promptLength) continue;
       this.prefillTokens += count;
       this.prefillChunks++;
     }
-    const generatedTokens = batch.sampled.length;
     this.generatedTokens += generatedTokens;
+    this.discardedTokens += discardedTokens;
+    this.recentTokens += generatedTokens;
+  }
+
+  countOverlap(): void {
+    this.overlappedSteps++;
+  }
+
+  countTimes({ seconds, overheadSeconds, idleSeconds }: StepTimes): void {
     this.busySeconds += seconds;
     this.overheadSeconds += overheadSeconds;
     this.idleSeconds += idleSeconds;
     const keep = Math.exp(-seconds / DECAY_SECONDS);
-    this.recentTokens = this.recentTokens * keep + generatedTokens;
+    this.recentTokens *= keep;
     this.recentSeconds = this.recentSeconds * keep + seconds;
   }
 
@@ -92,10 +110,13 @@ export class StatisticsCounter {
       copiesOnWrite: blocks.copiesOnWrite,
       preemptions: scheduler.preemptions,
       steps: this.steps,
+      overlappedSteps: this.overlappedSteps,
+      recordedSteps: this.recordedSteps,
       peakSequences: this.peakSequences,
       prefillTokens: this.prefillTokens,
       prefillChunks: this.prefillChunks,
       generatedTokens: this.generatedTokens,
+      discardedTokens: this.discardedTokens,
       tokensPerSecond: this.recentSeconds > 0 ? this.recentTokens / this.recentSeconds : 0,
       busySeconds: this.busySeconds,
       overheadSeconds: this.overheadSeconds,

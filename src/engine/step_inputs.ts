@@ -5,6 +5,7 @@ import type { Batch, SchedulerConfig } from './scheduler.js';
  * the next `pack` overwrites.
  */
 export interface StepInputs {
+  /** −(i+1): token i of those that the step before samples. */
   readonly tokens_T: Int32Array;
   readonly positions_T: Int32Array;
   /** Where in the cache a token's key and value go: block · blockSize + offset. */
@@ -51,12 +52,12 @@ export class StepPacker {
 
     let t = 0;
     for (let b = 0; b < sequences; b++) {
-      const { sequence, start, count } = batch.chunks[b]!;
+      const { sequence, start, count, lastSampled } = batch.chunks[b]!;
       const blocks = sequence.blocks;
       this.starts[b] = t;
       this.contexts[b] = start + count;
       for (let position = start; position < start + count; position++, t++) {
-        tokens[t] = sequence.tokens[position]!;
+        tokens[t] = position < sequence.length ? sequence.tokens[position]! : -1 - lastSampled;
         positions[t] = position;
         slots[t] = blocks[Math.floor(position / blockSize)]! * blockSize + (position % blockSize);
       }

@@ -10,6 +10,8 @@ export interface StepOutput {
   readonly topTokens: Int32Array | null;
   readonly topLogprobs: Float32Array | null;
   readonly topCount: number;
+  /** Whether the forward pass was the replay of a recorded one. */
+  readonly recorded?: boolean;
 }
 
 /** The seam between the engine's bookkeeping and what computes. */

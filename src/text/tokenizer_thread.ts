@@ -1,11 +1,18 @@
-/** A model's tokenizer in a thread of its own, for texts so long that the event loop would stand still. */
+/** A model's tokenizer and chat template in a thread of their own, for prompts so long that the event loop would stand still. */
 import { Worker } from 'node:worker_threads';
 import { workerFile } from '../distributed/worker_file.js';
+import type { Prompt } from './prompt_encoder.js';
+import type { TextOptions } from './text_options.js';
+
+/** What the thread starts with. */
+export interface TokenizerSetup {
+  readonly model: string;
+  readonly text: TextOptions;
+}
 
 export interface TokenizerTask {
   readonly id: number;
-  readonly text: string;
-  readonly addSpecialTokens: boolean;
+  readonly prompt: Prompt;
 }
 
 export type TokenizerAnswer = { readonly id: number } & ({ readonly tokens: number[] } | { readonly error: string });
@@ -16,23 +23,28 @@ interface Waiting {
 }
 
 export class TokenizerThread {
-  readonly #model: string;
+  readonly #setup: TokenizerSetup;
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | null = null;
   #tasks = 0;
 
-  /** @param model folder or file that has the tokenizer; the thread starts with the first text. */
-  constructor(model: string) {
-    this.#model = model;
+  /**
+   * The thread starts with the first prompt.
+   *
+   * @param model folder or file that has the tokenizer
+   * @param text what is changed about it
+   */
+  constructor(model: string, text: TextOptions = {}) {
+    this.#setup = { model, text };
   }
 
-  /** @throws Error when the tokenizer fails or the thread ends */
-  encode(text: string, { addSpecialTokens = true }: { addSpecialTokens?: boolean } = {}): Promise<number[]> {
+  /** @throws Error when tokenizer or template fail or the thread ends */
+  encode(prompt: Prompt): Promise<number[]> {
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = this.#tasks++;
     worker.ref(); // the process stays for an answer, and for nothing else
-    worker.postMessage({ id, text, addSpecialTokens } satisfies TokenizerTask);
+    worker.postMessage({ id, prompt } satisfies TokenizerTask);
     return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
   }
 
@@ -41,7 +53,7 @@ export class TokenizerThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(workerFile('src/text/tokenizer_worker'), { workerData: this.#model });
+    const worker = new Worker(workerFile('src/text/tokenizer_worker'), { workerData: this.#setup });
     worker.on('message', (answer: TokenizerAnswer) => {
       const { resolve, reject } = this.#waiting.get(answer.id)!;
       this.#waiting.delete(answer.id);

@@ -63,8 +63,16 @@ describe.each(cudaDevices)('on %s', (deviceName) => {
     });
 
     it.each<[string, EngineOptions, (statistics: EngineStatistics) => boolean]>([
-      ['batches of 8', { maxNumSeqs: 8, enablePrefixCaching: false }, ({ peakSequences }) => peakSequences === 8],
-      ['the prefix cache', { maxNumSeqs: 4, blockSize: 8 }, ({ prefixHitTokens }) => prefixHitTokens > 0],
+      [
+        'batches of 8, their decode steps recorded',
+        { maxNumSeqs: 8, enablePrefixCaching: false },
+        ({ peakSequences, recordedSteps }) => peakSequences === 8 && recordedSteps > 5,
+      ],
+      [
+        'the prefix cache, nothing recorded',
+        { maxNumSeqs: 4, blockSize: 8, enforceEager: true },
+        ({ prefixHitTokens, recordedSteps }) => prefixHitTokens > 0 && recordedSteps === 0,
+      ],
     ])('gives the same bits with %s', async (_, options, moved) => {
       const { completions, statistics } = await run(loaded, requests(), options);
       expect(moved(statistics)).toBe(true);

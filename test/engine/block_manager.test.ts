@@ -12,6 +12,9 @@ function holder(tokens: number[], salt = ''): Holder {
   return {
     tokens: Int32Array.from(tokens),
     length: tokens.length,
+    get end() {
+      return this.length;
+    },
     computed: 0,
     blocks: [],
     hashes: [],
@@ -27,7 +30,7 @@ const count = (from: number, length: number) => Array.from({ length }, (_, i) =>
 function compute(blocks: BlockManager, sequence: Holder): void {
   expect(blocks.admit(sequence)).toBe(true);
   sequence.computed = sequence.length;
-  blocks.publish(sequence);
+  blocks.publish(sequence, sequence.computed);
 }
 
 describe('BlockManager', () => {
@@ -175,7 +178,7 @@ describe('BlockManager', () => {
     blocks.admit(b);
     for (const sequence of [a, b]) {
       sequence.computed = 4;
-      blocks.publish(sequence);
+      blocks.publish(sequence, sequence.computed);
     }
     blocks.release(a);
     blocks.release(b);

@@ -5,7 +5,7 @@ import type { GenerateRequest } from '../../src/engine/prompt.js';
 import { RequestStream } from '../../src/engine/request_stream.js';
 import { sampleSeed } from '../../src/engine/seeds.js';
 import { formatStatistics } from '../../src/engine/statistics.js';
-import { fakeEngine, letters } from './fake_engine.js';
+import { type FakeEngineOptions, fakeEngine, letters } from './fake_engine.js';
 import { nextToken, seededIntegers } from './fake_runner.js';
 
 function expected(id: string, prompt: number[], length: number, seed: number | null = null, index = 0): number[] {
@@ -196,7 +196,7 @@ describe('text', () => {
         decoding: {
           ...letters,
           decode(tokens) {
-            if (runner.busy) decoded.duringSteps++;
+            if (runner.busy > 0) decoded.duringSteps++;
             else if (!scheduler.isIdle) decoded.betweenSteps++;
             return letters.decode(tokens);
           },
@@ -206,6 +206,78 @@ describe('text', () => {
     await collect(engine.generate(requests(100)));
     expect(decoded.betweenSteps).toBe(0);
     expect(decoded.duringSteps).toBeGreaterThan(80);
+    await engine.close();
+  });
+});
+
+describe('a step scheduled while the one before runs', () => {
+  const ending = (): GenerateRequest[] =>
+    requests(60, { maxTokens: 30 }).map((one, i) => ({
+      ...one,
+      prompt: i % 3 === 0 ? [...Array(9).keys(), i] : one.prompt, // some begin alike
+      sampling: {
+        ...one.sampling,
+        n: 1 + (i % 3),
+        ...(i % 4 === 1 && { stop: ['e', 'ab'] }),
+        ...(i % 4 === 2 && { stopTokenIds: [11, 12, 13], minTokens: 3 }),
+        ...(i % 4 === 3 && { ignoreEos: false }),
+      },
+    }));
+
+  it.each<[string, FakeEngineOptions]>([
+    ['plenty of blocks', {}],
+    ['few blocks', { blocks: 18 }],
+    ['short chunks', { maxPrefillChunk: 3 }],
+    ['one seat', { maxNumSeqs: 1 }],
+  ])('gives the same results, the books in order after each: %s', async (_, options) => {
+    const results = [];
+    for (const asyncScheduling of [false, true]) {
+      const { engine, runner } = fakeEngine({ ...options, parts: { asyncScheduling } });
+      runner.nanTokens.add(41); // and some fail on their way
+      const depths: number[] = [];
+      runner.beforeStep = () => {
+        engine.checkIntegrity();
+        depths.push(runner.busy);
+      };
+      results.push(await engine.generateAll(ending()));
+      const { overlappedSteps, steps, discardedTokens, finished, preemptions } = engine.statistics();
+      expect(Math.max(...depths)).toBe(asyncScheduling ? 1 : 0);
+      expect(depths.filter((depth) => depth === 1)).toHaveLength(overlappedSteps);
+      if (asyncScheduling) expect(overlappedSteps).toBeGreaterThan(0.9 * steps);
+      if (asyncScheduling) expect(discardedTokens).toBeGreaterThan(20);
+      else expect(discardedTokens).toBe(0);
+      expect(Math.min(finished.stop, finished.length, finished.error)).toBeGreaterThan(5);
+      if (options.blocks === 18) expect(preemptions).toBeGreaterThan(10);
+      await engine.close();
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  it('is one too many for what ends by its content, and not for what ends by its length', async () => {
+    const { engine, runner } = fakeEngine();
+    const [byLength] = await engine.generateAll([[1, 2]], { maxTokens: 10, ignoreEos: true });
+    expect([byLength!.tokens.length, runner.steps, engine.statistics().discardedTokens]).toEqual([10, 10, 0]);
+    const stopTokenIds = [byLength!.tokens[5]!];
+    const length = byLength!.tokens.indexOf(stopTokenIds[0]!) + 1;
+    const [byContent] = await engine.generateAll([[1, 2]], { maxTokens: 10, ignoreEos: true, stopTokenIds });
+    expect(byContent!.tokens).toEqual(byLength!.tokens.slice(0, length));
+    await engine.close(); // the step that was one too many is over
+    expect([runner.steps, engine.statistics().discardedTokens]).toEqual([10 + length + 1, 1]);
+    expect(engine.statistics().generatedTokens).toBe(10 + length);
+  });
+
+  it.each([true, false])('lets stop strings be looked for while the device works (%s)', async (asyncScheduling) => {
+    let duringSteps = 0;
+    const push = (token: number): string => {
+      if (runner.busy > 0) duringSteps++;
+      return letters.decode([token]);
+    };
+    const decoding = { ...letters, createStream: () => ({ push, flush: () => '' }) };
+    const { engine, runner } = fakeEngine({ parts: { asyncScheduling, decoding } });
+    const results = await engine.generateAll(requests(50, { maxTokens: 30, stop: ['QQ'] }));
+    const tokens = results.reduce((n, one) => n + one.tokens.length, 0);
+    if (asyncScheduling) expect(duringSteps).toBeGreaterThan(0.95 * tokens);
+    else expect(duringSteps).toBe(0);
     await engine.close();
   });
 });
@@ -231,7 +303,7 @@ describe('a request that is not possible', () => {
       ],
       [{ id: 'd', prompt: [1], sampling: { tempreature: 1 } }, "(did you mean 'temperature'?)"],
       [{ id: 'e', prompt: [1], samplng: {} }, "(did you mean 'sampling'?)"],
-      [{ id: 'f', prompt: 'text' }, "The model has no tokenizer; give 'prompt' as token ids"],
+      [{ id: 'f', prompt: 'text' }, 'The model has no tokenizer; give prompts as token ids'],
       [{ id: 'g', prompt: [{ role: 'user', content: 'hi' }] }, 'The model has no chat template'],
       [{ id: 'h', prompt: 7 }, "Expected 'prompt' to be text, token ids or messages but received 7"],
       [{ id: 'i', prompt: [1], continuation: 'x' }, 'no tokenizer'],
@@ -412,10 +484,10 @@ describe('ending early', () => {
     const results: Completion[] = [];
     const consuming = (async () => {
       for await (const result of engine.generate(input)) results.push(result);
-    })();
+    })().catch((error) => expect(error).toBeInstanceOf(EngineStoppedError));
     await new Promise((resolve) => setTimeout(resolve, 3));
     await engine.close();
-    await consuming.catch((error) => expect(error).toBeInstanceOf(EngineStoppedError));
+    await consuming;
     expect(results.some(({ finishReason }) => finishReason === 'aborted')).toBe(true);
     expect(runner.disposed).toBe(true);
     await expect(engine.generateAll(input)).rejects.toThrow('The engine is closed');

@@ -2,8 +2,9 @@ import { onTestFinished } from 'vitest';
 import { BlockManager } from '../../src/engine/block_manager.js';
 import { EngineLoop, type EngineParts } from '../../src/engine/engine_loop.js';
 import type { Decoding } from '../../src/engine/output_text.js';
-import { encodePrompt } from '../../src/engine/prompt.js';
+import { encodeRequest } from '../../src/engine/prompt.js';
 import { Scheduler, type SchedulerConfig } from '../../src/engine/scheduler.js';
+import { PromptEncoder } from '../../src/text/prompt_encoder.js';
 import { FAKE_VOCABULARY, FakeRunner } from './fake_runner.js';
 
 export interface FakeEngineOptions extends Partial<SchedulerConfig> {
@@ -18,6 +19,9 @@ export const letters: Decoding = {
   decode: (tokens) => tokens.map(letter).join(''),
 };
 
+/** What a model without tokenizer and template has. */
+const textless = new PromptEncoder({ tokenizer: null, chatTemplate: null });
+
 /** The engine's bookkeeping on a fake model; end of sequence is token 0. Its books are checked once more when the test has ended. */
 export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions = {}) {
   const full: SchedulerConfig = { maxNumSeqs: 8, maxNumBatchedTokens: 32, maxPrefillChunk: 32, ...config };
@@ -26,13 +30,14 @@ export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions 
   const engine = new EngineLoop({
     scheduler,
     runner,
-    encode: (request) => encodePrompt(request, null, null, FAKE_VOCABULARY),
+    encode: (request) => encodeRequest(request, textless, FAKE_VOCABULARY),
     decoding: letters,
     vocabSize: FAKE_VOCABULARY,
     eosTokenIds: [0],
     maxModelLen: 64,
     seed: 0,
     lookAhead: 32,
+    asyncScheduling: true,
     salt: () => '',
     startupReport: 'fake',
     ...parts,

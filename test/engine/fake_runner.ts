@@ -22,13 +22,15 @@ export class FakeRunner implements StepRunner {
   steps = 0;
   largestBatch = 0;
   disposed = false;
-  /** Whether a step is under way. */
-  busy = false;
+  /** Steps under way. */
+  busy = 0;
   /** Tokens whose presence in a context makes a row's logits NaN. */
   readonly nanTokens = new Set<number>();
   /** Called before each step; may throw. */
   beforeStep: ((batch: Batch) => void) | null = null;
   private readonly packer: StepPacker;
+  /** The tokens of the last step, as a device keeps them. */
+  private sampled = new Int32Array(0);
 
   constructor(config: SchedulerConfig, blocks: number, blockSize: number) {
     this.cache = new Int32Array(blocks * blockSize).fill(-1);
@@ -39,9 +41,9 @@ export class FakeRunner implements StepRunner {
   async forward(batch: Batch): Promise<StepOutput> {
     this.beforeStep?.(batch);
     const output = this.compute(batch);
-    this.busy = true;
+    this.busy++;
     await setTimeout(1); // as a device would, it leaves the event loop to others
-    this.busy = false;
+    this.busy--;
     return output;
   }
 
@@ -52,19 +54,21 @@ export class FakeRunner implements StepRunner {
     for (const { from, to } of batch.copies) this.cache.copyWithin(to * size, from * size, (from + 1) * size);
     const inputs = this.packer.pack(batch);
     inputs.tokens_T.forEach((token, t) => {
-      this.cache[inputs.slots_T[t]!] = token;
+      this.cache[inputs.slots_T[t]!] = token >= 0 ? token : Math.max(this.sampled[-1 - token]!, 0);
     });
     const tokens = new Int32Array(batch.sampled.length);
     batch.sampled.forEach(({ sequence, row }, r) => {
       const context = this.context(inputs, row);
       const known = sequence.tokens.subarray(0, sequence.length);
-      if (context.join() !== known.join()) {
+      // What is not known yet is what the step before has sampled.
+      if (context.length > known.length + 1 || context.subarray(0, known.length).join() !== known.join()) {
         throw new Error(
           `the cache of ${sequence.request.id}.${sequence.index} holds [${context}] instead of [${known}]`,
         );
       }
       tokens[r] = context.some((token) => this.nanTokens.has(token)) ? -1 : nextToken(context, sequence.seed);
     });
+    this.sampled = tokens;
     return { tokens, logprobs: null, topTokens: null, topLogprobs: null, topCount: 0 };
   }
 

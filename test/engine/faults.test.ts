@@ -77,16 +77,18 @@ describe('a NaN', () => {
     const clean = await engine.generateAll(places);
     const forward = loaded.model.forward.bind(loaded.model);
     let planted = 0;
+    let computed = 0; // of the victim, before this step
     loaded.model.forward = (context) => {
       const sequence = scheduler.running.find(({ request }) => request.id === '12');
       // The first block that nobody shares yet, once it holds a key.
       const own = sequence?.published ?? 0;
-      if (context.kind === 'paged' && planted === 0 && sequence && now(sequence) && sequence.computed > 4 * own) {
+      if (context.kind === 'paged' && planted === 0 && sequence && now(sequence) && computed > 4 * own) {
         const block = sequence.blocks[own]!;
         using keys = context.cache.layers[0]!.key.narrow(0, block, 1);
         keys.write(new Float32Array(keys.size).fill(Number.NaN));
         planted++;
       }
+      computed = sequence?.computed ?? 0;
       return forward(context);
     };
     loaded.model.weightsChanged(); // an empty cache, so that the prompt is computed again

@@ -48,6 +48,26 @@ const knobs: Knob[] = [
     { maxNumSeqs: 16, blockSize: 4, kvCacheBytes: 0, maxModelLen: 128, enablePrefixCaching: false },
     ({ preemptions, prefixHitTokens }) => expect([preemptions > 5, prefixHitTokens]).toEqual([true, 0]),
   ],
+  [
+    'no step scheduled ahead',
+    { maxNumSeqs: 16, asyncScheduling: false },
+    ({ overlappedSteps }) => expect(overlappedSteps).toBe(0),
+  ],
+  [
+    'each step scheduled ahead',
+    { maxNumSeqs: 16, asyncScheduling: true },
+    ({ overlappedSteps, steps }) => expect(overlappedSteps).toBeGreaterThan(0.9 * steps),
+  ],
+  [
+    'decode steps recorded, batches filled up to the next size',
+    { maxNumSeqs: 16, cudagraphCaptureSizes: [1, 5, 11, 16] },
+    ({ recordedSteps, steps }) => expect(recordedSteps).toBeGreaterThan(0.3 * steps),
+  ],
+  [
+    'decode steps recorded up to a batch size',
+    { maxNumSeqs: 16, cudagraphCaptureSizes: [4], enablePrefixCaching: false, asyncScheduling: false },
+    ({ recordedSteps, steps }) => expect([recordedSteps > 3, recordedSteps < 0.5 * steps]).toEqual([true, true]),
+  ],
   ['blocks of 5', { blockSize: 5 }, ({ kvBlocks }) => expect(kvBlocks.total % 26).toBe(0)],
 ];
 
@@ -89,8 +109,11 @@ describe.each<[string, string, TinyModelOptions]>([
   it.each<TinyModelOptions>([{ threads: 2 }, { device: 'cpu-chaos', threads: 2 }])('on %j', async (other) => {
     const again = await tinyModel(name, { ...options, ...other });
     expect(again.device.statistics().threads).toBe(2);
-    const { completions } = await run(again, requests(), { maxNumSeqs: 16 });
-    expect(bits(completions)).toBe(expected);
+    for (const cudagraphCaptureSizes of [[], [1, 7, 16]]) {
+      const { completions, statistics } = await run(again, requests(), { maxNumSeqs: 16, cudagraphCaptureSizes });
+      expect(statistics.recordedSteps > 0).toBe(cudagraphCaptureSizes.length > 0);
+      expect(bits(completions)).toBe(expected);
+    }
     await again.close();
   });
 

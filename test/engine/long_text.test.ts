@@ -52,14 +52,14 @@ describe('a text that takes long to tokenise', () => {
 describe('TokenizerThread', () => {
   it('says what it cannot do, each time', async () => {
     const thread = new TokenizerThread(`${fixtures}/models/nowhere`);
-    await expect(thread.encode('a')).rejects.toThrow('nowhere');
-    await expect(thread.encode('b')).rejects.toThrow('nowhere');
+    for (const text of ['a', 'b'])
+      await expect(thread.encode({ text, addSpecialTokens: true })).rejects.toThrow('nowhere');
     await thread.close();
   });
 
   it('fails what is under way when it is closed', async () => {
     const thread = new TokenizerThread(`${fixtures}/models/chat`);
-    const ended = expect(thread.encode(text)).rejects.toThrow('ended');
+    const ended = expect(thread.encode({ text, addSpecialTokens: true })).rejects.toThrow('ended');
     await thread.close();
     await ended;
   });

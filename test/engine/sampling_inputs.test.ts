@@ -7,7 +7,7 @@ function row(sampling: Partial<SamplingParams>, prompt: number[], output: number
   const request = new Request({ id: 'r', prompt, sampling: samplingParams(sampling), maxLength: 1000 });
   const sequence = request.sequences[0]!;
   for (const token of output) sequence.append(token);
-  return { sequence, row: 0 };
+  return { sequence, row: 0, position: sequence.length, lastSampled: -1 };
 }
 
 describe('SamplingPacker', () => {

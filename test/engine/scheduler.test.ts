@@ -24,8 +24,7 @@ const shape = (batch: ReturnType<Scheduler['schedule']>) =>
 /** One step with a model that always answers `token`. */
 function step(engine: Scheduler, token = 1): ReturnType<Scheduler['schedule']> {
   const batch = engine.schedule();
-  engine.computed(batch);
-  for (const { sequence } of batch.sampled) engine.accept(sequence, token);
+  for (const row of batch.sampled) engine.accept(row, token);
   return batch;
 }
 
@@ -79,9 +78,8 @@ describe('Scheduler', () => {
       [1, 5],
       [2, 5],
     ]);
-    engine.computed(batch);
-    three.sequences.forEach((sequence, i) => {
-      engine.accept(sequence, i);
+    batch.sampled.forEach((row, i) => {
+      engine.accept(row, i);
     });
     expect(engine.blocks.usedBlocks).toBe(2);
     const next = step(engine);
@@ -141,7 +139,6 @@ describe('Scheduler', () => {
       engine.add(good);
       const batch = engine.schedule();
       expect(shape(batch)).toEqual([['bad', 0, 0, 14]]);
-      engine.computed(batch);
       engine.finish(bad.sequences[0]!, 'error', 'NaN');
       engine.blocks.checkIntegrity([]);
       expect(shape(step(engine))).toEqual([['good', 0, 0, 14]]); // nothing of what failed is shared
@@ -233,11 +230,16 @@ interface Soak {
   blocks?: number;
   prefixCaching?: boolean;
   aborts?: boolean;
+  /** Schedule each step before the one before it is committed. */
+  ahead?: boolean;
   seed?: number;
 }
 
+/** Ends a sample of the soak. */
+const STOP = 11;
+
 /** Random requests with shared prefixes through the scheduler and the fake model, the books checked after every step. */
-function soak({ config, blocks = 40, prefixCaching = true, aborts = false, seed = 1 }: Soak) {
+function soak({ config, blocks = 40, prefixCaching = true, aborts = false, ahead = false, seed = 1 }: Soak) {
   const random = seededIntegers(seed);
   const engine = scheduler(config, blocks, prefixCaching);
   const runner = new FakeRunner(engine.config, blocks, BLOCK);
@@ -247,19 +249,31 @@ function soak({ config, blocks = 40, prefixCaching = true, aborts = false, seed 
     requests.push(request(`r${i}`, prompt, { n: 1 + random(4), maxTokens: 1 + random(24) }));
   }
   let added = 0;
-  while (added < requests.length || !engine.isIdle) {
+  let discarded = 0;
+  const commit = ({ batch, output }: Step): void => {
+    for (const [r, row] of batch.sampled.entries()) {
+      const { sequence } = row;
+      if (sequence.status === 'finished') {
+        discarded++;
+        continue;
+      }
+      const token = output.tokens[r]!;
+      engine.accept(row, token);
+      if (token === STOP) engine.finish(sequence, 'stop');
+      else if (sequence.length === sequence.maxLength) engine.finish(sequence, 'length');
+    }
+  };
+  type Step = { batch: ReturnType<Scheduler['schedule']>; output: ReturnType<FakeRunner['compute']> };
+  let previous: Step | null = null;
+  while (added < requests.length || !engine.isIdle || previous !== null) {
     while (added < requests.length && (engine.isIdle || random(3) > 0)) engine.add(requests[added++]!);
     const batch = engine.schedule();
     expect(batch.tokens).toBeLessThanOrEqual(engine.config.maxNumBatchedTokens);
     expect(engine.running.length).toBeLessThanOrEqual(engine.config.maxNumSeqs);
-    const output = runner.compute(batch);
-    engine.computed(batch);
-    batch.sampled.forEach(({ sequence }, r) => {
-      engine.accept(sequence, output.tokens[r]!);
-    });
-    for (const { sequence } of batch.sampled) {
-      if (sequence.length === sequence.maxLength) engine.finish(sequence, 'length');
-    }
+    const next: Step | null = batch.tokens > 0 ? { batch, output: runner.compute(batch) } : null;
+    const due: Step | null = ahead ? previous : next;
+    if (due !== null) commit(due);
+    previous = ahead ? next : null;
     if (aborts && random(8) === 0) {
       const victim = requests[random(added)]!;
       for (const sequence of victim.sequences) engine.finish(sequence, 'aborted');
@@ -267,16 +281,17 @@ function soak({ config, blocks = 40, prefixCaching = true, aborts = false, seed 
     engine.blocks.checkIntegrity(requests.flatMap((one) => one.sequences));
   }
   expect(engine.blocks.usedBlocks).toBe(0);
-  return { engine, runner, requests };
+  return { engine, runner, requests, discarded };
 }
 
 function expected(sequence: Sequence): number[] {
   const tokens = Array.from(sequence.tokens.subarray(0, sequence.promptLength));
-  while (tokens.length < sequence.maxLength) tokens.push(nextToken(tokens, sequence.seed));
+  while (tokens.length < sequence.maxLength && (tokens.length === sequence.promptLength || tokens.at(-1) !== STOP))
+    tokens.push(nextToken(tokens, sequence.seed));
   return tokens.slice(sequence.promptLength);
 }
 
-describe('a soak of scheduler and block manager', () => {
+describe.each([false, true])('a soak of scheduler and block manager (a step ahead: %s)', (ahead) => {
   it.each<[string, Soak]>([
     ['plain', {}],
     ['one sequence at a time', { config: { maxNumSeqs: 1 } }],
@@ -286,7 +301,7 @@ describe('a soak of scheduler and block manager', () => {
     ['few blocks', { blocks: 16, config: { maxNumSeqs: 8 } }],
     ['few blocks, no prefix cache', { blocks: 16, prefixCaching: false }],
   ])('%s: every sample gets the tokens it would get alone', (_, options) => {
-    const { engine, requests } = soak(options);
+    const { engine, requests, discarded } = soak({ ...options, ahead });
     for (const { sequences } of requests) {
       for (const sequence of sequences) expect(sequence.output()).toEqual(expected(sequence));
     }
@@ -295,12 +310,16 @@ describe('a soak of scheduler and block manager', () => {
     if (options.prefixCaching === false) expect(engine.blocks.hitTokens).toBe(0);
     else expect(engine.blocks.hitTokens).toBeGreaterThan(100);
     if (options.config?.maxNumSeqs !== 1) expect(engine.blocks.copiesOnWrite).toBeGreaterThan(10);
+    const stopped = requests.flatMap((one) => one.sequences).filter((sequence) => sequence.finishReason === 'stop');
+    expect(stopped.length).toBeGreaterThan(10);
+    if (ahead) expect(discarded).toBeGreaterThan(5);
+    else expect(discarded).toBe(0);
   });
 
   it.each([2, 3, 4, 5])('random aborts leak nothing (seed %i)', (seed) => {
-    const { requests } = soak({ aborts: true, blocks: 20, seed });
+    const { requests } = soak({ aborts: true, blocks: 20, seed, ahead });
     const reasons = requests.flatMap((one) => one.sequences.map((sequence) => sequence.finishReason));
-    expect(new Set(reasons)).toEqual(new Set(['aborted', 'length']));
+    expect(new Set(reasons)).toEqual(new Set(['aborted', 'length', 'stop']));
     for (const { sequences } of requests) {
       for (const sequence of sequences) {
         const output = sequence.output();

@@ -25,6 +25,7 @@ const wrong: [string, string, TensorSpec, string][] = [
     ints([0, 5, 72, 74]),
     "'cuSeqlens' to end at 73 (the number of packed tokens) but received 74",
   ],
+  ['take_sampled', 'ids', ints([5, -3, 0, -4, -2, 1, -1]), "'ids' to be at least -3 but received -4 at index 3"],
   [
     'kv_write',
     'slots',
