@@ -26,7 +26,7 @@ const char kUsage[] =
     "  --list     names the cases and runs none\n";
 
 // They need what one process does not have: other ranks.
-const std::set<std::string> kWithoutCases = {"all_reduce"};
+const std::set<std::string> kWithoutCases = {"all_reduce", "all_gather", "reduce_scatter", "broadcast"};
 
 struct Options {
   std::string backend, op, name, planted;

@@ -246,11 +246,14 @@ Napi::Value measureRate(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// joinCommunicator(device, name, rank, size) → number, for all_reduce
+// joinCommunicator(device, name, rank, size, timeoutSeconds, warnAfterSeconds) → number, for collectives
 Napi::Value joinCommunicator(const Napi::CallbackInfo& info) {
   const std::string name = info[1].As<Napi::String>().Utf8Value();
+  CommunicatorOptions options;
+  options.timeoutSeconds = info[4].As<Napi::Number>().DoubleValue();
+  options.warnAfterSeconds = info[5].As<Napi::Number>().DoubleValue();
   const int number = device(info).device->addCommunicator(
-      Communicator::join(name, static_cast<int>(integer(info, 2)), static_cast<int>(integer(info, 3))));
+      Communicator::join(name, static_cast<int>(integer(info, 2)), static_cast<int>(integer(info, 3)), options));
   return Napi::Number::New(info.Env(), number);
 }
 
@@ -336,6 +339,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<synchronize>(exports, "synchronize");
   expose<measureRate>(exports, "measureRate");
   expose<joinCommunicator>(exports, "joinCommunicator");
+  exports["othersCannotGoOn"] = kOthersCannotGoOn;
   expose<openWeights>(exports, "openWeights");
   expose<readWeights>(exports, "readWeights");
   expose<closeWeights>(exports, "closeWeights");

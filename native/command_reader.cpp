@@ -58,6 +58,14 @@ void readTensor(Reader& reader, Device& device, Command& command, int index) {
   tensor.data = static_cast<char*>(storage->address) + offset * dtypeSize(tensor.dtype);
   command.storages[index] = storage;
 }
+
+void expectCommunicator(const Device& device, const Command& command) {
+  const size_t count = device.collectives().size();
+  const double number = command.attributes[0];
+  if (number >= 0 && number < static_cast<double>(count) && number == static_cast<double>(static_cast<int64_t>(number))) return;
+  throw Error(std::string(command.op->name) + ": Expected 'communicator' to be one that the device has joined but received " +
+              std::to_string(static_cast<int64_t>(number)));
+}
 }  // namespace
 
 std::unique_ptr<Command> readCommand(Device& device, const double* buffer, size_t length) {
@@ -78,7 +86,8 @@ std::unique_ptr<Command> readCommand(Device& device, const double* buffer, size_
   command->tensorCount = static_cast<int>(tensors);
   for (int index = 0; index < tensors; ++index) readTensor(reader, device, *command, index);
   for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();
-  op.check(Call{&op, command->tensors, command->attributes});
+  if (op.collective) expectCommunicator(device, *command);
+  op.check(Call{&op, command->tensors, command->attributes, nullptr, nullptr, device.collectives().data()});
   return command;
 }
 

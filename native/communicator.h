@@ -1,46 +1,83 @@
-// Collectives between streams of one process, found by name: the CPU's stand-in for an NCCL communicator.
+// Collectives between streams of one process, found by name, and of other processes that Peers reach.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "collective.h"
+#include "peers.h"
 
 namespace cd {
 
+// In every message of a rank that fails because another one has. src/distributed/communicator.ts tells causes from consequences
+// by it.
+extern const char kOthersCannotGoOn[];
+
+struct CommunicatorOptions {
+  double timeoutSeconds = 600;   // how long a rank waits for the others at a collective
+  double warnAfterSeconds = 30;  // when it tells on stderr whom it waits for
+};
+
 class Communicator : public Collective {
  public:
-  // Joins group `name`. The first rank to come fixes the size. Throws Error for a second size, a rank twice, and a group that a
-  // rank has left: names are used once.
-  static std::unique_ptr<Communicator> join(const std::string& name, int rank, int size);
-  ~Communicator() override;  // leaving before the others are through fails their pending and later calls
+  // Joins group `name`. The first rank of this process to come fixes the size. peers: the ranks of other processes; null: there
+  // are none. Throws Error for a second size, a rank twice, and a group that a rank has left: names are used once.
+  static std::unique_ptr<Communicator> join(const std::string& name, int rank, int size, const CommunicatorOptions& options = {},
+                                            std::unique_ptr<Peers> peers = nullptr);
+  ~Communicator() override;  // leaves
 
   int rank() const override { return rank_; }
-  int size() const override;
-  void* const* exchange(void* mine) override;
-  void barrier() override;
-  void abort();
+  int size() const override { return group_->size; }
+  const char* const* meet(const Meeting& meeting, const void* mine) override;
+  void finish() override;
+  void leave();  // fails the pending and later calls of the others, who hear which rank it was. Any thread
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Arrival {
+    std::optional<Meeting> meeting;
+    const char* data = nullptr;
+  };
+  // What the ranks of one process share.
   struct Group {
     std::string name;
     int size;
+    std::vector<int> local;
     std::mutex mutex;
     std::condition_variable arrived;
-    std::vector<bool> present;
-    std::vector<void*> addresses;
-    int waiting = 0;
-    uint64_t round = 0;
-    bool aborted = false;
-    bool ended();
+    std::vector<bool> present, gone;   // has joined, has left
+    std::vector<uint64_t> steps;       // of each rank: how often it has met or finished
+    std::vector<Arrival> arrivals[2];  // of this meeting and the next: a rank can be one ahead of another
+    std::string failure;               // why the group has ended; empty: it has not
+    Clock::time_point failedAt;
+
+    void fail(const std::string& why);  // the first reason stays
+    std::vector<int> behind(uint64_t step) const;
   };
-  Communicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  Communicator(std::shared_ptr<Group> group, int rank, const CommunicatorOptions& options, std::unique_ptr<Peers> peers);
+
+  void awaitLocal(const char* operation, uint64_t step, bool finishing);
+  void expectSame(const std::vector<const Meeting*>& meetings);
+  void swap(const std::vector<Peers::Piece>& outgoing, const std::vector<Peers::Piece>& incoming, const char* operation);
+  void swapData(const Meeting& meeting, const char* mine);
+  void expectInTime(const std::vector<int>& missing, const char* operation);
+  std::string named(const std::vector<int>& ranks) const;
+  std::string title() const { return "Communicator '" + group_->name + "': "; }
 
   std::shared_ptr<Group> group_;
   int rank_;
+  CommunicatorOptions options_;
+  uint64_t meetings_ = 0, step_ = 0;
+  Clock::time_point since_;                  // when the present wait began
+  bool warned_ = false;                      // in it
+  std::vector<const char*> views_;           // what `meet` returns
+  std::vector<std::vector<char>> received_;  // by rank, from other processes
+  std::unique_ptr<Peers> peers_;             // last: its threads tell the group, which must be there still
 };
 
 }  // namespace cd

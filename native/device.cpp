@@ -52,7 +52,7 @@ Device::~Device() {
 }
 
 void Device::stop() {
-  for (const auto& communicator : communicators_) communicator->abort();
+  for (const auto& communicator : communicators_) communicator->leave();
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;

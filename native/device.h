@@ -81,6 +81,7 @@ class Device {
   void wait();  // blocks until the stream is idle
 
   int addCommunicator(std::unique_ptr<Communicator> communicator);
+  const std::vector<Collective*>& collectives() const { return collectives_; }
   void stop();  // no command runs after this
 
  private:

@@ -4,7 +4,6 @@
 #include <cstdlib>
 
 #include "device.h"
-#include "ops.h"
 
 namespace cd {
 
@@ -166,7 +165,7 @@ void Device::retireKernel(Command& command, const Failure* failure) {
   }
   if (!command.poison) return;
   // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
-  if (command.op == &ops::all_reduce) communicators_[static_cast<size_t>(command.attributes[0])]->abort();
+  if (command.op->collective) communicators_[static_cast<size_t>(command.attributes[0])]->leave();
   for (int index = 0; index < command.tensorCount; ++index)
     if (command.storages[index] && parameters[index].access != Access::In) command.storages[index]->poison = command.poison;
 }

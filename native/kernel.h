@@ -147,6 +147,7 @@ struct Op {
   void (*check)(const Call&);  // throws Error, naming the argument; runs while enqueueing, so it reads no data
   // What a failure means, in the words that the CPU kernel throws; null where no kernel reports any.
   std::string (*explain)(const Call&, const Failure&) = nullptr;
+  bool collective = false;  // its first attribute is the number of a communicator, whose every rank calls it
 };
 
 struct Call {

@@ -37,7 +37,10 @@ export type OpName =
   | 'token_logprobs'
   | 'token_logprobs_backward'
   | 'linear_cross_entropy'
-  | 'all_reduce';
+  | 'all_reduce'
+  | 'all_gather'
+  | 'reduce_scatter'
+  | 'broadcast';
 
 export interface OpContract {
   name: OpName;
@@ -117,7 +120,16 @@ export interface Native {
   synchronize(device: number): Promise<void>;
   /** Writes an f64 to a storage's start: 0 f32 and 1 bf16 multiply-adds (FLOP/s), 2 copy and 3 read bandwidth (bytes/s). */
   measureRate(device: number, handle: number, rate: 0 | 1 | 2 | 3): void;
-  joinCommunicator(device: number, name: string, rank: number, size: number): number;
+  joinCommunicator(
+    device: number,
+    name: string,
+    rank: number,
+    size: number,
+    timeoutSeconds: number,
+    warnAfterSeconds: number,
+  ): number;
+  /** What every error holds that a rank has because another one has left. */
+  readonly othersCannotGoOn: string;
   openWeights(path: string): { file: number; format: string; entries: WeightEntry[]; metadata: string };
   readWeights(
     device: number,

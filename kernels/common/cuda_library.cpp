@@ -65,14 +65,15 @@ Library& cublasLt() {
   return library;
 }
 
-Library& nccl() {
+Library& ncclLibrary() {
   static Library library("NCCL", {"libnccl.so.2"}, "nvidia-nccl-cu13");
   return library;
 }
 
 std::vector<FoundLibrary> findLibraries() {
   std::vector<FoundLibrary> list;
-  for (const Library* library : {&cublasLt(), &nccl()}) list.push_back({library->title(), library->path(), library->problem()});
+  for (const Library* library : {&cublasLt(), &ncclLibrary()})
+    list.push_back({library->title(), library->path(), library->problem()});
   return list;
 }
 

@@ -31,6 +31,6 @@ class Library {
 };
 
 Library& cublasLt();
-Library& nccl();
+Library& ncclLibrary();
 
 }  // namespace cd::cuda

@@ -1,32 +1,78 @@
 import { native } from '../native.js';
 import type { Device } from '../tensor/device.js';
 import { launch } from '../tensor/launch.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
+
+export interface CommunicatorOptions {
+  /** How long a rank waits for the others at a collective before that fails; default: 600. */
+  timeoutSeconds?: number;
+  /** When a rank that waits tells on stderr which others have not come; default: 30. */
+  warnAfterSeconds?: number;
+}
 
 /**
- * One rank's place in a group of devices that compute together. On the CPU the ranks are worker threads of one process and the
- * group is found by its name; every rank enqueues the same collectives in the same order.
+ * One rank's place in a group of devices that compute together. Every rank enqueues the same collectives in the same order, with
+ * tensors of the same dtype and size; a difference is an error on every rank. On the CPU the ranks are worker threads of one
+ * process and the group is found by its name; on CUDA the data goes through NCCL.
+ *
+ * Collectives only enqueue: the stream waits for the other ranks, JavaScript does not. Tensors are contiguous. When a rank has gone
+ * or does not come in time, what was to be computed is poisoned, and reading it rejects with the rank's number.
  */
 export class Communicator {
+  readonly device: Device;
   readonly rank: number;
   readonly size: number;
   readonly #number: number;
 
   /**
    * @param name unique to the group and its run.
-   * @throws when the rank is taken or another size was agreed on.
+   * @throws when the rank is taken, another size was agreed on, or a rank has left the group already.
    */
-  constructor(device: Device, name: string, rank: number, size: number) {
-    this.#number = native.joinCommunicator(device.id, name, rank, size);
+  constructor(device: Device, name: string, rank: number, size: number, options: CommunicatorOptions = {}) {
+    const { timeoutSeconds = 600, warnAfterSeconds = 30 } = options;
+    this.#number = native.joinCommunicator(device.id, name, rank, size, timeoutSeconds, warnAfterSeconds);
+    this.device = device;
     this.rank = rank;
     this.size = size;
   }
 
-  /**
-   * Replaces f32 `tensor` by its sum over all ranks, the same bits on each. The stream waits for the others, JavaScript does
-   * not. A rank that has gone poisons the tensor.
-   */
-  allReduce(tensor: Tensor): void {
-    launch('all_reduce', [tensor], [this.#number]);
+  /** Replaces `x` (f32, bf16 or i32) by its sum over all ranks, the same bits on each. */
+  allReduce(x: Tensor): void {
+    launch('all_reduce', [x], [this.#number]);
   }
+
+  /**
+   * Every rank's `x` [n, …], of any dtype, one behind the other in rank order.
+   * @param out [size · n, …], of which `x` may be this rank's part; default: a new tensor.
+   * @returns out
+   */
+  allGather(x: Tensor, out: Tensor = this.#result(x, (n) => n * this.size)): Tensor {
+    launch('all_gather', [x, out], [this.#number]);
+    return out;
+  }
+
+  /**
+   * This rank's part [n, …] of the sum over all ranks of `x` [size · n, …] (f32, bf16 or i32).
+   * @param out [n, …], which may be this rank's part of `x`; default: a new tensor.
+   * @returns out
+   */
+  reduceScatter(x: Tensor, out: Tensor = this.#result(x, (n) => Math.floor(n / this.size))): Tensor {
+    launch('reduce_scatter', [x, out], [this.#number]);
+    return out;
+  }
+
+  /** Replaces `x`, of any dtype, by that of rank `root`. */
+  broadcast(x: Tensor, root: number): void {
+    launch('broadcast', [x], [this.#number, root]);
+  }
+
+  #result(x: Tensor, length: (n: number) => number): Tensor {
+    const [n = 0, ...rest] = x.shape;
+    return Tensor.empty(this.device, [length(n), ...rest], x.dtype);
+  }
+}
+
+/** Whether a rank fails with this error because another one has left: the cause is an error of that other rank. */
+export function isRankFailure(error: unknown): boolean {
+  return error instanceof Error && error.message.includes(native.othersCannotGoOn);
 }

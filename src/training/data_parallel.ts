@@ -2,6 +2,7 @@
 // the model of its own. Gradients meet in the communicator; windows and weights are the same on all ranks.
 
 import { Worker } from 'node:worker_threads';
+import { isRankFailure } from '../distributed/communicator.js';
 import { workerFile } from '../distributed/worker_file.js';
 import { UserError } from '../errors.js';
 import { type RankDuties, type RankSetup, trainRank } from './rank.js';
@@ -53,7 +54,7 @@ export async function trainDataParallel(
 
 /** The error that the others follow from. */
 function cause(errors: readonly Error[]): Error {
-  const isCause = ({ message }: Error) => !message.includes('a rank has left');
+  const isCause = (error: Error) => !isRankFailure(error);
   return errors.find((error) => error instanceof UserError) ?? errors.find(isCause) ?? errors[0]!;
 }
 

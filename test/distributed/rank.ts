@@ -1,24 +1,40 @@
-// One rank of the all-reduce test: sums its vector with the others', several times, and reports what it got.
+// One rank of the collectives' tests: runs its part of a scenario and reports what it got.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
+import { operand } from './operands.js';
 
-const { group, rank, size, length, rounds, leaveAfter, emulated } = workerData as Record<string, number> & {
+const {
+  group,
+  rank,
+  size,
+  length,
+  rounds,
+  leaveAfter,
+  device: name,
+  bf16,
+} = workerData as Record<string, number> & {
   group: string;
+  device: string;
 };
-const device = Device.open(emulated ? 'cuda-emulated' : 'cpu', { threads: 2 });
+const device = Device.open(name, { threads: 2 });
 const communicator = new Communicator(device, group, rank!, size!);
 try {
   const results: number[][] = [];
   for (let round = 0; round < rounds!; round += 1) {
     if (round === leaveAfter) break;
-    using x = Tensor.from(
-      device,
-      Float32Array.from({ length: length! }, (_, index) => Math.fround((rank! + 1) * 0.1 + index + round)),
-    );
-    communicator.allReduce(x);
-    results.push([...(await x.readFloats())]);
+    const dtype = bf16 ? 'bf16' : 'f32';
+    using part = Tensor.from(device, operand(rank!, round, length!), [length!], dtype);
+    using whole = Tensor.from(device, operand(rank!, round, length! * size!), [length! * size!], dtype);
+    using sum = Tensor.from(device, operand(rank!, round, length!), [length!], dtype);
+    using sent = Tensor.from(device, operand(rank!, round, length!), [length!], dtype);
+    communicator.allReduce(sum);
+    using gathered = communicator.allGather(part);
+    using scattered = communicator.reduceScatter(whole);
+    communicator.broadcast(sent, round % size!);
+    const all = [sum, gathered, scattered, sent].map((tensor) => tensor.readFloats());
+    for (const values of await Promise.all(all)) results.push([...values]);
   }
   parentPort!.postMessage({ rank, results, live: device.statistics().liveTensors });
 } catch (error) {

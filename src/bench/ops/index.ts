@@ -22,6 +22,9 @@ export const opBenches: readonly OpBench[] = [
 export const withoutBench: Readonly<Record<string, string>> = {
   clip_factor: 'two numbers',
   all_reduce: 'needs several ranks',
+  all_gather: 'needs several ranks',
+  reduce_scatter: 'needs several ranks',
+  broadcast: 'needs several ranks',
 };
 
 /** As on the command line: `paged-attention`; `cross-entropy` is short for `linear-cross-entropy`. */

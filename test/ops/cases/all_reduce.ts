@@ -1,23 +1,17 @@
-import { native } from '../../../src/native.js';
-import type { Device } from '../../../src/tensor/device.js';
+import { alone } from '../harness/communicators.js';
 import { inout, normal } from '../harness/data.js';
 import type { OpCases } from '../harness/types.js';
-
-let communicators = 0;
-/** A communicator of one rank: what several ranks do is tested with several threads, in test/tensor. */
-const alone = (device: Device) => {
-  communicators += 1;
-  return { communicator: native.joinCommunicator(device.id, `ops-${process.pid}-${communicators}`, 0, 1) };
-};
 
 export const cases: OpCases = {
   op: 'all_reduce',
   // The sum over one rank.
   reference() {},
-  roundings: { f32: 0 },
+  roundings: { f32: 0, bf16: 0 },
   gradient: 'not differentiable',
   cases: [
     { name: '9×31', kind: 'odd', tensors: { x: inout('f32', [9, 31], normal(1)) }, attributes: alone },
+    { name: 'bf16', tensors: { x: inout('bf16', [33], normal(1)) }, attributes: alone },
+    { name: 'i32', tensors: { x: inout('i32', [5], [1, -2, 3, 2147483647, -2147483648]) }, attributes: alone },
     {
       name: 'rows of a larger tensor',
       tensors: { x: inout('f32', [3, 7], normal(1), { view: 'first' }) },
@@ -28,10 +22,22 @@ export const cases: OpCases = {
   ],
   bad: [
     {
-      name: 'bf16',
-      tensors: { x: inout('bf16', [4], normal(1)) },
-      attributes: { communicator: 0 },
-      message: "all_reduce: Expected 'x' to be f32 but received bf16",
+      name: 'bytes',
+      tensors: { x: inout('u8', [4], [1, 2, 3, 4]) },
+      attributes: alone,
+      message: "all_reduce: Expected 'x' to be f32 or bf16 or i32 but received u8",
+    },
+    {
+      name: 'columns of a larger tensor',
+      tensors: { x: inout('f32', [3, 4], normal(1), { view: 'last' }) },
+      attributes: alone,
+      message: "all_reduce: Expected 'x' to be contiguous but received rows 10 apart",
+    },
+    {
+      name: 'a communicator that the device has not joined',
+      tensors: { x: inout('f32', [4], normal(1)) },
+      attributes: { communicator: -1 },
+      message: "all_reduce: Expected 'communicator' to be one that the device has joined but received -1",
     },
   ],
 };

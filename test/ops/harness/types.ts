@@ -61,7 +61,7 @@ export interface OpCase {
 export interface BadCall {
   name: string;
   tensors: Record<string, TensorSpec>;
-  attributes?: Record<string, number>;
+  attributes?: OpCase['attributes'];
   /** The whole message: `op: Expected 'argument' to … but received …`. */
   message: string;
 }
