@@ -49,7 +49,7 @@ CASES(matmul) {
           .bound(1, 2 * absolute(s.K, input));
     }
   // Nothing of K may be dropped: ones come to K exactly.
-  for (int64_t K : {4095, 4097})
+  for (int64_t K : {4095, 4097, 4104})
     for (int64_t M : {1, 20})
       for (DType input : {DType::F32, DType::BF16}) {
         const Sizes s{M, 24, K};

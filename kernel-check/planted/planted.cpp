@@ -4,7 +4,7 @@ extern "C" __attribute__((visibility("default"))) const cd::check::Planted* comp
   using namespace cd::check;
   static const std::vector<Planted> all = [] {
     std::vector<Planted> all;
-    for (const std::vector<Planted>* some : {&kSynchronisationBugs, &kReductionBugs, &kAttentionBugs})
+    for (const std::vector<Planted>* some : {&kSynchronisationBugs, &kReductionBugs, &kAttentionBugs, &kHopperBugs})
       all.insert(all.end(), some->begin(), some->end());
     return all;
   }();

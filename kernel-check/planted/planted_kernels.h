@@ -11,6 +11,6 @@ void copy(const Call& call);
 
 namespace cd::check {
 
-extern const std::vector<Planted> kSynchronisationBugs, kReductionBugs, kAttentionBugs;
+extern const std::vector<Planted> kSynchronisationBugs, kReductionBugs, kAttentionBugs, kHopperBugs;
 
 }  // namespace cd::check

@@ -62,7 +62,7 @@ inline T& dynamicShared(const char* file = __builtin_FILE(), int line = __builti
 #else
 template <class T>
 __device__ __forceinline__ T& dynamicShared() {
-  extern __shared__ __align__(128) unsigned char cdDynamicShared[];
+  extern __shared__ __align__(1024) unsigned char cdDynamicShared[];
   return *reinterpret_cast<T*>(cdDynamicShared);
 }
 #endif

@@ -18,73 +18,9 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-// void cdSwitchFiber(void** saved, void* next): keeps the callee's registers on this stack, its pointer in *saved, goes on at
-// next.
-#if defined(__x86_64__)
-asm(R"(
-.text
-.p2align 4
-.globl cdSwitchFiber
-.hidden cdSwitchFiber
-.type cdSwitchFiber, @function
-cdSwitchFiber:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size cdSwitchFiber, .-cdSwitchFiber
-)");
-#elif defined(__aarch64__)
-asm(R"(
-.text
-.p2align 4
-.globl cdSwitchFiber
-.hidden cdSwitchFiber
-.type cdSwitchFiber, %function
-cdSwitchFiber:
-  sub sp, sp, #160
-  stp x19, x20, [sp, #0]
-  stp x21, x22, [sp, #16]
-  stp x23, x24, [sp, #32]
-  stp x25, x26, [sp, #48]
-  stp x27, x28, [sp, #64]
-  stp x29, x30, [sp, #80]
-  stp d8, d9, [sp, #96]
-  stp d10, d11, [sp, #112]
-  stp d12, d13, [sp, #128]
-  stp d14, d15, [sp, #144]
-  mov x9, sp
-  str x9, [x0]
-  mov sp, x1
-  ldp x19, x20, [sp, #0]
-  ldp x21, x22, [sp, #16]
-  ldp x23, x24, [sp, #32]
-  ldp x25, x26, [sp, #48]
-  ldp x27, x28, [sp, #64]
-  ldp x29, x30, [sp, #80]
-  ldp d8, d9, [sp, #96]
-  ldp d10, d11, [sp, #112]
-  ldp d12, d13, [sp, #128]
-  ldp d14, d15, [sp, #144]
-  add sp, sp, #160
-  ret
-.size cdSwitchFiber, .-cdSwitchFiber
-)");
-#else
-#error "the emulation of CUDA knows x86-64 and aarch64"
-#endif
-extern "C" void cdSwitchFiber(void** saved, void* next);
+#include "cuda_fiber_switch.h"
+#include "cuda_order.h"
+#include "cuda_transactions.h"
 
 namespace cd::emulation {
 
@@ -96,6 +32,7 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxShared = 227 * 1024;  // of one block on sm_90
 constexpr int kBarriers = 16;
+constexpr std::align_val_t kSharedAlignment{1024};  // what the swizzle of 128 bytes asks for
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kStackBytes = 256 << 10;
 #else
@@ -126,34 +63,6 @@ class Stacks {
 
  private:
   char* memory_;
-};
-
-// The order in which warps, lanes and blocks take turns.
-class Order {
- public:
-  Order() {
-    const char* name = std::getenv("COMPRESS_DISTILL_EMULATION_ORDER");
-    if (!name || !std::strcmp(name, "forward")) return;
-    if (!std::strcmp(name, "reverse")) reverse_ = true;
-    else if (!std::strncmp(name, "seed:", 5)) state_ = 2 * std::strtoull(name + 5, nullptr, 10) + 1;
-    else
-      throw Error("Expected COMPRESS_DISTILL_EMULATION_ORDER to be forward, reverse or seed:N but received '" +
-                  std::string(name) + "'");
-  }
-  // Puts 0 … count − 1 into `places`.
-  template <class Integer>
-  void arrange(Integer* places, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) places[i] = static_cast<Integer>(reverse_ ? count - 1 - i : i);
-    for (int64_t i = state_ ? count - 1 : 0; i > 0; --i) std::swap(places[i], places[draw() % static_cast<uint64_t>(i + 1)]);
-  }
-
- private:
-  uint64_t draw() {
-    state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
-    return state_ >> 33;
-  }
-  bool reverse_ = false;
-  uint64_t state_ = 0;
 };
 
 // What a lane has brought to a warp operation.
@@ -195,10 +104,10 @@ class Block {
       thread.index = {n % launch.block.x, n / launch.block.x % launch.block.y, n / launch.block.x / launch.block.y};
     }
     // Exactly as much as was asked for, so that AddressSanitizer sees what lies beyond.
-    if (launch.sharedBytes > 0) dynamic_ = ::operator new(static_cast<size_t>(launch.sharedBytes), std::align_val_t(128));
+    if (launch.sharedBytes > 0) dynamic_ = ::operator new(static_cast<size_t>(launch.sharedBytes), kSharedAlignment);
   }
   ~Block() {
-    if (dynamic_) ::operator delete(dynamic_, std::align_val_t(128));
+    if (dynamic_) ::operator delete(dynamic_, kSharedAlignment);
     for (const SharedVariable& variable : variables_) ::operator delete(variable.memory, std::align_val_t(128));
   }
   Block(const Block&) = delete;
@@ -209,13 +118,16 @@ class Block {
     std::fill(lanes.begin(), lanes.end(), Lane{});
     std::fill(warps.begin(), warps.end(), Warp{});
     std::fill(barriers, barriers + kBarriers, Barrier{});
+    transactions.clear();
     for (Thread& thread : threads) prepare(thread);
     running_ = threadCount;
     while (running_ > 0) {
       bool progress = false;
       order.arrange(places_.data(), static_cast<int64_t>(places_.size()));
       for (int warp : places_) progress |= runWarp(warp, order);
-      if (!progress) failDeadlock();
+      // What is asynchronous comes as late as it can; copies before products, or after.
+      if (progress || (order.pick(2) == 0 && transactions.deliver(order)) || wakeLate() || transactions.deliver(order)) continue;
+      failDeadlock();
     }
   }
 
@@ -226,6 +138,9 @@ class Block {
   }
 
   void* dynamicShared(size_t bytes) const { return bytes <= static_cast<size_t>(launch.sharedBytes) ? dynamic_ : nullptr; }
+  std::ptrdiff_t sharedOffset(const void* address) const {
+    return dynamic_ ? static_cast<const char*>(address) - static_cast<const char*>(dynamic_) : -1;
+  }
 
   void* variable(const void* key, int line, size_t bytes, size_t alignment) {
     for (const SharedVariable& variable : variables_)
@@ -243,6 +158,8 @@ class Block {
   std::vector<Lane> lanes;
   std::vector<Warp> warps;
   Barrier barriers[kBarriers];
+  Transactions transactions;
+  uint32_t late = 0;  // changes when nobody else can go on
 
  private:
   static void switchFiber(void** saved, void* next, [[maybe_unused]] void** fakeStack, [[maybe_unused]] const void* stack,
@@ -265,6 +182,8 @@ class Block {
     block.arrived(nullptr);
     try {
       block.body_(block.state_);
+      if (!thread.products.empty()) thread.fail("returns before its products were waited for");
+      if (!thread.stores.empty()) thread.fail("returns while its stores still read shared memory");
     } catch (...) {
       block.failure_ = std::current_exception();
     }
@@ -282,6 +201,9 @@ class Block {
     thread.word = nullptr;
     thread.fakeStack = nullptr;
     thread.copies.clear();
+    thread.stores.clear();
+    thread.products.clear();
+    thread.sums.clear();
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(thread.stack, kStackBytes);
 #endif
@@ -323,13 +245,18 @@ class Block {
     return progress;
   }
 
+  bool wakeLate() {
+    ++late;
+    return std::any_of(threads.begin(), threads.end(), [](const Thread& thread) { return thread.runnable(); });
+  }
+
   [[noreturn]] void failDeadlock() const {
     std::map<std::string, int> waiting;
     for (const Thread& thread : threads)
       waiting[thread.done ? "have returned" : "wait at " + std::string(thread.what) + text(thread.where)]++;
     std::string list;
     for (const auto& [what, count] : waiting) list += (list.empty() ? "" : ", ") + std::to_string(count) + " " + what;
-    threads[0].fail("no thread can go on: of " + std::to_string(threadCount) + " threads " + list);
+    threads[0].fail("no thread can go on: of " + std::to_string(threadCount) + " threads " + list + transactions.unfinished());
   }
 
   void (*body_)(void*);
@@ -358,6 +285,8 @@ void Thread::waitWhile(const uint32_t* watched, uint32_t unwanted, const char* r
   where = place;
   block->yield(*this);
 }
+
+void Thread::letOthersRun(const char* reason, Place place) { waitWhile(&block->late, block->late, reason, place); }
 
 void Thread::meetWarp(uint32_t mask, void* arguments, void (*complete)(void**, void*), void* state, const char* name,
                       Place place) {
@@ -421,31 +350,22 @@ void* Thread::dynamicShared(size_t bytes, Place place) const {
   return memory;
 }
 
+int64_t Thread::sharedOffset(const void* address, int64_t bytes) const {
+  const std::ptrdiff_t offset = block->sharedOffset(address);
+  if (offset < 0 || offset + bytes > block->launch.sharedBytes) fail("an address outside of the dynamic shared memory");
+  return offset;
+}
+
+void* Thread::sharedAt(int64_t offset) const {
+  if (offset < 0 || offset >= block->launch.sharedBytes)
+    fail("byte " + std::to_string(offset) + " of " + std::to_string(block->launch.sharedBytes) + " of shared memory");
+  return static_cast<char*>(block->dynamicShared(0)) + offset;
+}
+
+Transactions& Thread::transactions() const { return block->transactions; }
+
 void* Thread::sharedVariable(const void* key, int line, size_t bytes, size_t alignment) const {
   return block->variable(key, line, bytes, alignment);
-}
-
-void Thread::copyLater(void* target, const void* source, int bytes, int valid) {
-  for (const Copy& copy : copies)
-    if (copy.target == target) fail("two asynchronous copies into one place are under way");
-  std::memset(target, kPoison, bytes);
-  copies.push_back({target, source, bytes, valid});
-}
-
-void Thread::endCopyGroup() { copies.push_back({nullptr, nullptr, 0, 0}); }
-
-void Thread::waitForCopies(int groupsLeft) {
-  // The end of what must have arrived: after the last group but `groupsLeft`.
-  size_t end = copies.size();
-  for (int groups = 0; end > 0; --end)
-    if (!copies[end - 1].target && groups++ == groupsLeft) break;
-  for (size_t i = 0; i < end; ++i) {
-    const Copy& copy = copies[i];
-    if (!copy.target) continue;
-    if (copy.valid > 0) std::memcpy(copy.target, copy.source, copy.valid);
-    std::memset(static_cast<char*>(copy.target) + copy.valid, 0, copy.bytes - copy.valid);
-  }
-  copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(end));
 }
 
 void runGrid(const Launch& launch, void (*body)(void*), void* state) {

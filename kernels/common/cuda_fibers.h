@@ -35,6 +35,17 @@ struct Place {
 };
 
 class Block;
+class Transactions;
+
+// A product of a warpgroup (cuda_wgmma.h) that has been issued and not waited for, as one of its threads sees it. No columns: the
+// end of a group.
+struct Product {
+  float* sums;
+  int columns;
+  bool accumulate, leftInRegisters, leftTransposed, rightTransposed;
+  uint32_t registers[4];  // the left operand, or …
+  uint64_t left, right;   // … descriptors
+};
 
 // One CUDA thread.
 struct Thread {
@@ -60,12 +71,22 @@ struct Thread {
     int bytes, valid;
   };
   std::vector<Copy> copies;
+  // Asynchronous stores of whole tiles; an empty one ends a group.
+  std::vector<std::function<void()>> stores;
+  std::vector<Product> products;
+  struct Sums {
+    float* place;
+    std::vector<float> values;
+  };
+  std::vector<Sums> sums;  // of those products
 
   int lane() const { return number % kWarpSize; }
   int warp() const { return number / kWarpSize; }
   bool runnable() const { return !done && (!word || *word != value); }
 
   void waitWhile(const uint32_t* word, uint32_t value, const char* what, Place where);
+  // Waits until no other thread can go on.
+  void letOthersRun(const char* what, Place where);
   [[noreturn]] void fail(const std::string& what, Place where = {}) const;
 
   // Meets the other lanes of `mask` with `arguments`; the last one to come runs complete(state, arguments of all lanes).
@@ -78,9 +99,23 @@ struct Thread {
   void* dynamicShared(size_t bytes, Place where) const;
   void* sharedVariable(const void* key, int line, size_t bytes, size_t alignment) const;
 
+  // Where in dynamic shared memory `bytes` from this address on lie, and back.
+  int64_t sharedOffset(const void* address, int64_t bytes) const;
+  void* sharedAt(int64_t offset) const;
+  Transactions& transactions() const;
+
   void copyLater(void* target, const void* source, int bytes, int valid);
   void endCopyGroup();
   void waitForCopies(int groupsLeft);
+  void waitForStores(int groupsLeft);
+
+  // Until a product was waited for its sums are not there: NaN. What they were before is kept aside, taken back by restoreSums
+  // and put aside again by dropProducts where products are left. productsBefore counts those that a wait covers.
+  void issueProduct(const Product& product);
+  size_t productsBefore(int groupsLeft) const;
+  void restoreSums();
+  void dropProducts(size_t count);
+  void hideSums(const Product& product);
 };
 
 // The thread that runs now; null outside kernels.
