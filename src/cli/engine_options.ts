@@ -12,21 +12,23 @@ export function addEngineOptions(command: Command): void {
     new Option('--max-num-batched-tokens <count>', 'tokens of one forward pass (default: 2048)').argParser(integer(1)),
     new Option(
       '--kv-cache-gib <size>',
-      'memory for keys and values (default: what the batch can use, up to 2)',
+      'memory for keys and values (default: what the batch can use, up to 2; on a GPU up to 0.9 of what is free)',
     ).argParser(number),
     new Option('--no-prefix-caching', 'compute shared beginnings of prompts anew'),
+    new Option('--enforce-eager', 'on a GPU: no CUDA graphs'),
   ];
   for (const option of options) command.addOption(option.helpGroup('Engine (speed and memory):'));
 }
 
 /** The engine's options among the values that commander parsed. */
 export function pickEngineOptions(values: Record<string, unknown>): EngineOptions {
-  const { maxModelLen, maxNumSeqs, maxNumBatchedTokens, kvCacheGib, prefixCaching } = values as {
+  const { maxModelLen, maxNumSeqs, maxNumBatchedTokens, kvCacheGib, prefixCaching, enforceEager } = values as {
     maxModelLen?: number;
     maxNumSeqs?: number;
     maxNumBatchedTokens?: number;
     kvCacheGib?: number;
     prefixCaching: boolean;
+    enforceEager?: boolean;
   };
   return {
     ...(maxModelLen === undefined ? {} : { maxModelLen }),
@@ -34,5 +36,6 @@ export function pickEngineOptions(values: Record<string, unknown>): EngineOption
     ...(maxNumBatchedTokens === undefined ? {} : { maxNumBatchedTokens }),
     ...(kvCacheGib === undefined ? {} : { kvCacheBytes: kvCacheGib * 2 ** 30 }),
     ...(prefixCaching ? {} : { enablePrefixCaching: false }),
+    ...(enforceEager === true ? { enforceEager } : {}),
   };
 }

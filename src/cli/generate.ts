@@ -6,6 +6,7 @@ import type { SamplingParams } from '../engine/sampling_params.js';
 import { createProgress, type Progress } from '../pipeline/progress.js';
 import { conclude } from './conclude.js';
 import { addEngineOptions, pickEngineOptions } from './engine_options.js';
+import { namingFlags } from './flags.js';
 import { interruptible } from './interrupt.js';
 import { withEngine } from './load.js';
 import { addMeshOption, addRequiredOption, type GlobalOptions } from './options.js';
@@ -39,7 +40,7 @@ export function addGenerate(program: Command): void {
     .summary('complete prompts of a JSONL file')
     .description('Completes every prompt of a JSONL file with a model, all prompts as one batch.')
     .addHelpText('after', examples)
-    .action((_, self: Command) => generate(self.optsWithGlobals()));
+    .action((_, self: Command) => generate(self.optsWithGlobals(), self));
   addRequiredOption(
     command,
     '--model <model>',
@@ -56,21 +57,23 @@ export function addGenerate(program: Command): void {
   addMeshOption(command);
 }
 
-async function generate(options: Options): Promise<void> {
+async function generate(options: Options, command: Command): Promise<void> {
   const { samplingParams } = await import('../engine/sampling_params.js');
   const sampling = pickSampling({ ...options });
   const engineOptions = pickEngineOptions({ ...options });
-  samplingParams(sampling); // a mistake in an option is not one of line 1
+  await namingFlags(command, () => samplingParams(sampling)); // a mistake in an option is not one of line 1
   const prompts = await checkPrompts(options.prompts, sampling);
   checkOutput(options.out);
   await interruptible('The same command goes on from the rows that are finished.', (signal) =>
-    withEngine(options.model, options, engineOptions, async ({ engine, dependencies }) => {
-      console.error(engine.startupReport());
-      const data = await hashFile(options.prompts);
-      const key = [data, sampling, ...dependencies, engineOptions.maxModelLen];
-      const output = await RowOutput.open(options.out, key, prompts.samplesOf);
-      await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
-    }),
+    namingFlags(command, () =>
+      withEngine(options.model, options, engineOptions, async ({ engine, dependencies }) => {
+        console.error(engine.startupReport());
+        const data = await hashFile(options.prompts);
+        const key = [data, sampling, ...dependencies, engineOptions.maxModelLen];
+        const output = await RowOutput.open(options.out, key, prompts.samplesOf);
+        await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
+      }),
+    ),
   );
 }
 

@@ -5,14 +5,16 @@ import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Detokenizer } from '../text/detokenizer.js';
 import { PromptEncoder, type PromptFiles } from '../text/prompt_encoder.js';
+import { activationBytes } from './activations.js';
 import { BlockManager } from './block_manager.js';
 import { EngineLoop } from './engine_loop.js';
 import { ArgumentError } from './errors.js';
-import { formatBytes, type KvPlanOptions, planKvCache } from './kv_plan.js';
+import { formatBytes, GPU_SHARE, HOST_SHARE, type KvPlanOptions, planKvCache } from './kv_plan.js';
 import { ModelRunner } from './model_runner.js';
 import { encodeRequest } from './prompt.js';
 import { defaultCaptureSizes } from './recorded_decode.js';
 import { Scheduler, type SchedulerConfig } from './scheduler.js';
+import type { EngineStatistics } from './statistics.js';
 
 export interface EngineOptions extends KvPlanOptions {
   /** Most sequences that run at once. Default 128. */
@@ -93,7 +95,10 @@ export class Engine extends EngineLoop {
       throw new ArgumentError('maxNumBatchedTokens', `at least 'maxNumSeqs' (${maxNumSeqs})`, maxNumBatchedTokens);
     }
     const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk };
-    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, availableMemory(model.device), options);
+    const activations = activationBytes(model, maxNumBatchedTokens, maxNumSeqs);
+    const free = availableMemory(model.device) - activations;
+    const share = model.device.statistics().accelerator ? GPU_SHARE : HOST_SHARE;
+    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, Math.max(free, 0), options, share);
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
@@ -114,9 +119,11 @@ export class Engine extends EngineLoop {
       lookAhead,
       asyncScheduling,
       salt: () => `weights ${model.weightVersion}`,
+      memory: () => deviceMemory(model.device, plan.bytes),
       startupReport: [
         `Engine on ${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}`,
         plan.report,
+        `activations up to ${formatBytes(activations)}, ${formatBytes(Math.max(free - plan.bytes, 0))} stay free`,
         `up to ${maxNumSeqs} sequences and ${maxNumBatchedTokens} tokens per step; prefix cache ${enablePrefixCaching ? 'on' : 'off'}`,
       ].join('; '),
     });
@@ -144,6 +151,12 @@ function availableMemory(device: Device): number {
   if (accelerator) return accelerator.freeBytes + reservedBytes - liveBytes;
   const { availableMemory } = process as { availableMemory?: () => number };
   return availableMemory?.() ?? freemem();
+}
+
+function deviceMemory(device: Device, kvBytes: number): EngineStatistics['memory'] {
+  if (!device.isOpen) return { kvBytes: 0, liveBytes: 0, peakBytes: 0, reservedBytes: 0, scratchBytes: 0 };
+  const { liveBytes, peakBytes, reservedBytes, scratchBytes } = device.statistics();
+  return { kvBytes, liveBytes, peakBytes, reservedBytes, scratchBytes };
 }
 
 /** Every token that config.json, generation_config.json or the tokenizer names as end of sequence. */

@@ -32,6 +32,8 @@ export interface EngineParts {
   readonly asyncScheduling: boolean;
   /** What keys and values depend on beside tokens; when it changes, everything is recomputed. */
   readonly salt: () => string;
+  /** What memory is taken now. */
+  readonly memory: () => EngineStatistics['memory'];
   /** What memory goes where. */
   readonly startupReport: string;
 }
@@ -73,7 +75,7 @@ export class EngineLoop extends RequestServer<Request> {
   }
 
   statistics(): EngineStatistics {
-    return this.counter.snapshot(this.scheduler);
+    return this.counter.snapshot(this.scheduler, this.parts.memory());
   }
 
   startupReport(): string {

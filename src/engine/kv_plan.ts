@@ -13,7 +13,10 @@ export interface KvPlanOptions {
   readonly blockSize?: number;
   /** Bytes for keys and values. Takes precedence over `kvCacheFraction`. */
   readonly kvCacheBytes?: number;
-  /** Share of the memory that is free at start, in (0, 1]. Default 0.25, then at most 2 GiB. */
+  /**
+   * Share of the memory that is free at start beside what activations take, in (0, 1]. Default: 0.9 on a GPU, elsewhere 0.25 and at
+   * most 2 GiB, since there the memory is everybody's.
+   */
   readonly kvCacheFraction?: number;
   /** Most tokens of prompt and output together. Default: the model's context, or less where the cache cannot hold it. */
   readonly maxModelLen?: number;
@@ -30,14 +33,23 @@ export interface KvPlan {
 }
 
 const GIB = 2 ** 30;
-const DEFAULT_FRACTION = 0.25;
-const DEFAULT_MOST_BYTES = 2 * GIB;
+
+/** What the cache gets where the options do not say. */
+export interface KvShare {
+  readonly fraction: number;
+  readonly mostBytes: number;
+}
+
+/** Of memory that the process shares with others. */
+export const HOST_SHARE: KvShare = { fraction: 0.25, mostBytes: 2 * GIB };
+/** Of a GPU's; as vLLM's gpu_memory_utilization. */
+export const GPU_SHARE: KvShare = { fraction: 0.9, mostBytes: Infinity };
 
 /**
  * Sizes the KV cache: what the options say, but never more than `maxNumSeqs` full contexts need.
  *
  * @param elementBytes of a key or value: 4 for f32, 2 for bf16.
- * @param freeBytes memory that the process may still take.
+ * @param freeBytes memory that the process may still take, and that it does not need for activations.
  * @throws ArgumentError when a given `maxModelLen` does not fit, naming what would, and when there is less memory than was asked for.
  */
 export function planKvCache(
@@ -46,6 +58,7 @@ export function planKvCache(
   maxNumSeqs: number,
   freeBytes: number,
   options: KvPlanOptions = {},
+  share: KvShare = HOST_SHARE,
 ): KvPlan {
   const { blockSize = 16, kvCacheBytes, kvCacheFraction, maxModelLen } = options;
   integer('blockSize', blockSize, 1);
@@ -58,7 +71,7 @@ export function planKvCache(
   }
   const bytesPerToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * elementBytes;
   const bytesPerBlock = bytesPerToken * blockSize;
-  const [budget, source] = memoryBudget(kvCacheBytes, kvCacheFraction, freeBytes);
+  const [budget, source] = memoryBudget(kvCacheBytes, kvCacheFraction, freeBytes, share);
 
   const useful = maxNumSeqs * Math.ceil((maxModelLen ?? context) / blockSize);
   const affordable = Math.floor(budget / bytesPerBlock);
@@ -68,7 +81,7 @@ export function planKvCache(
     throw new ArgumentError(
       kvCacheBytes === undefined ? 'kvCacheFraction' : 'kvCacheBytes',
       `enough for one sequence of ${maxModelLen ?? 2} tokens (${formatBytes(needed)})`,
-      kvCacheBytes ?? kvCacheFraction ?? DEFAULT_FRACTION,
+      kvCacheBytes ?? kvCacheFraction ?? share.fraction,
       `, which is ${formatBytes(budget)}; give more or lower 'maxModelLen'`,
     );
   }
@@ -77,6 +90,7 @@ export function planKvCache(
       'kvCacheBytes',
       `at most the memory that is free (${formatBytes(freeBytes)})`,
       kvCacheBytes,
+      `, which is ${formatBytes(kvCacheBytes!)}`,
     );
   }
   const length = Math.min(context, maxModelLen ?? context, blocks * blockSize);
@@ -105,7 +119,12 @@ export function formatBytes(bytes: number): string {
   return `${bytes} B`;
 }
 
-function memoryBudget(bytes: number | undefined, fraction: number | undefined, free: number): [number, string] {
+function memoryBudget(
+  bytes: number | undefined,
+  fraction: number | undefined,
+  free: number,
+  { fraction: defaultFraction, mostBytes }: KvShare,
+): [number, string] {
   if (bytes !== undefined) {
     if (!(bytes > 0 && Number.isFinite(bytes))) throw new ArgumentError('kvCacheBytes', 'over 0', bytes);
     return [bytes, 'as asked for'];
@@ -114,10 +133,10 @@ function memoryBudget(bytes: number | undefined, fraction: number | undefined, f
     if (!(fraction > 0 && fraction <= 1)) throw new ArgumentError('kvCacheFraction', 'over 0 and at most 1', fraction);
     return [fraction * free, `${percent(fraction)} of ${formatBytes(free)} free`];
   }
-  const share = DEFAULT_FRACTION * free;
-  return share > DEFAULT_MOST_BYTES
-    ? [DEFAULT_MOST_BYTES, `the default's most`]
-    : [share, `by default ${percent(DEFAULT_FRACTION)} of ${formatBytes(free)} free`];
+  const share = defaultFraction * free;
+  return share > mostBytes
+    ? [mostBytes, `the default's most`]
+    : [share, `by default ${percent(defaultFraction)} of ${formatBytes(free)} free`];
 }
 
 function percent(fraction: number): string {

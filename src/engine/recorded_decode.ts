@@ -29,7 +29,8 @@ export function defaultCaptureSizes(most: number): number[] {
 /**
  * The forward pass of steps in which every sequence computes one token, recorded once for each of some batch sizes and replayed: one call
  * instead of hundreds. A batch takes the next larger size; the rows that this adds see one key, write none, and nobody reads them.
- * Recordings are made when they are first needed, and anew when weights or adapters have changed.
+ * Recordings are made when they are first needed, and anew when weights or adapters have changed. They share one memory, that of the
+ * largest.
  */
 export class RecordedDecode {
   private readonly model: CausalLM;
@@ -107,10 +108,12 @@ export class RecordedDecode {
   private recordingOf(size: number): Recording<DecodeSlots, Tensor> {
     const known = this.recordings.get(size);
     if (known !== undefined) return known.recording;
-    return withoutScope(() => this.record(size));
+    const most = this.sizes.at(-1)!;
+    const largest = size === most ? null : this.recordingOf(most);
+    return withoutScope(() => this.record(size, largest));
   }
 
-  private record(size: number): Recording<DecodeSlots, Tensor> {
+  private record(size: number, sharing: Recording<DecodeSlots, Tensor> | null): Recording<DecodeSlots, Tensor> {
     const first = (tensor: Tensor): Tensor => tensor.narrow(0, 0, size);
     const { tokens, positions, slots: cacheSlots, contextLengths } = this.inputs;
     const slots: DecodeSlots = {
@@ -119,7 +122,7 @@ export class RecordedDecode {
       slots: first(cacheSlots),
       contextLengths: first(contextLengths),
     };
-    const recording = this.model.device.record(slots, () => {
+    const step = (): Tensor => {
       const ids = Tensor.empty(this.model.device, [size], 'i32');
       launch('take_sampled', [slots.tokens, this.sampled, ids]);
       return this.model.forward({
@@ -130,7 +133,8 @@ export class RecordedDecode {
         blockTable: first(this.blockTable),
         cache: this.cache,
       });
-    });
+    };
+    const recording = this.model.device.record(slots, step, sharing === null ? {} : { sharing });
     this.recordings.set(size, { recording, slots });
     return recording;
   }

@@ -6,6 +6,15 @@ export interface EngineStatistics {
   readonly running: number;
   readonly waiting: number;
   readonly kvBlocks: { readonly total: number; readonly used: number; readonly cached: number; readonly free: number };
+  /** Bytes: of the KV cache, and what the device that the engine shares with others counts (see DeviceStatistics). */
+  readonly memory: {
+    readonly kvBytes: number;
+    readonly liveBytes: number;
+    readonly peakBytes: number;
+    readonly reservedBytes: number;
+    /** Beside them: what single operations take for themselves. */
+    readonly scratchBytes: number;
+  };
   /** Share of the KV blocks that sequences hold. */
   readonly kvUse: number;
   /** Prompt tokens looked up in the prefix cache, and those found there. */
@@ -97,12 +106,13 @@ export class StatisticsCounter {
     this.finished[reason]++;
   }
 
-  snapshot(scheduler: Scheduler): EngineStatistics {
+  snapshot(scheduler: Scheduler, memory: EngineStatistics['memory']): EngineStatistics {
     const { blocks } = scheduler;
     return {
       running: scheduler.running.length,
       waiting: scheduler.waiting.length,
       kvBlocks: { total: blocks.total, used: blocks.usedBlocks, cached: blocks.cachedBlocks, free: blocks.freeBlocks },
+      memory,
       kvUse: blocks.usedBlocks / blocks.total,
       prefixQueriedTokens: blocks.queriedTokens,
       prefixHitTokens: blocks.hitTokens,

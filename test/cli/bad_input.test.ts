@@ -45,6 +45,23 @@ test('an option with a typing error names the nearest one', () => {
   expectRefusal(['generate'], /^error: required option '--model <model>' not specified$/);
 });
 
+test('an option with a value that cannot be is named as it was typed', () => {
+  writeRows(path('in.jsonl'), [{ id: 'a', tokens: [1, 2, 3] }]);
+  const args = ['generate', '--model', modelFolder('tied'), '--prompts', 'in.jsonl', '--out', 'out.jsonl'];
+  expectRefusal(
+    [...args, '--top-p', '3'],
+    /^error: Expected '--top-p' to be a number over 0 and at most 1 but received 3$/,
+  );
+  expectRefusal(
+    [...args, '--max-model-len', '99999'],
+    /^error: Expected '--max-model-len' to be at most the model's context/,
+  );
+  expectRefusal(
+    [...args, '--max-model-len', '128', '--kv-cache-gib', '1e-6'],
+    /^error: Expected '--kv-cache-gib' to be enough for one sequence of 128 tokens .* or lower '--max-model-len'$/,
+  );
+});
+
 test('a model that is not there', () => {
   writeRows(path('in.jsonl'), [{ id: 'a', prompt: 'x' }]);
   const args = ['--prompts', 'in.jsonl', '--out', 'out.jsonl'];

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { activationBytes } from '../../src/engine/activations.js';
 import { Engine } from '../../src/engine/engine.js';
+import { Tensor } from '../../src/tensor/tensor.js';
 import { createEngine, fixtures, type TinyModel, tinyModel } from './tiny_model.js';
 
 interface Golden {
@@ -54,9 +56,31 @@ describe('Engine', () => {
   it('says at start what memory goes where', async () => {
     const engine = createEngine(loaded, { maxNumSeqs: 4 });
     expect(engine.startupReport()).toMatch(
-      /^Engine on cpu: .+ in f32, weights \d+ KiB; KV cache \d+ KiB \(all that 4 sequences can use\): 512 tokens in 32 blocks of 16; context 128 tokens; up to 4 sequences and 2048 tokens per step; prefix cache on$/,
+      /^Engine on cpu: .+ in f32, weights \d+ KiB; KV cache \d+ KiB \(all that 4 sequences can use\): 512 tokens in 32 blocks of 16; context 128 tokens; activations up to \d+(\.\d)? [KM]iB, \d+(\.\d)? GiB stay free; up to 4 sequences and 2048 tokens per step; prefix cache on$/,
     );
     await engine.close();
+  });
+
+  it.each([
+    ['many tokens', 16, 2048, 100],
+    ['many sequences', 128, 128, 1],
+  ])('estimates what activations take: %s', async (_, maxNumSeqs, maxNumBatchedTokens, length) => {
+    const own = await tinyModel('chat'); // a device whose peak is its own
+    const engine = createEngine(own, { maxNumSeqs, maxNumBatchedTokens });
+    const before = engine.statistics().memory;
+    expect(before.peakBytes).toBe(before.liveBytes); // weights and cache
+    const prompts = Array.from({ length: maxNumSeqs }, (_, i) =>
+      Array.from({ length }, (_, t) => 3 + ((7 * i + t) % 90)),
+    );
+    await engine.generateAll(prompts, { maxTokens: 1 });
+    const { peakBytes, liveBytes, kvBytes, scratchBytes } = engine.statistics().memory;
+    expect(engine.statistics().steps).toBe(1);
+    const estimate = activationBytes(own.model, maxNumSeqs * length, maxNumSeqs);
+    expect((peakBytes - liveBytes) / estimate).toBeGreaterThan(0.7);
+    expect((peakBytes - liveBytes) / estimate).toBeLessThan(1.2);
+    expect([kvBytes > 0, kvBytes < liveBytes, scratchBytes > 0]).toEqual([true, true, true]);
+    await engine.close();
+    await own.close();
   });
 
   it.each([
@@ -71,8 +95,36 @@ describe('Engine', () => {
     ],
     [{ kvCacheBytes: 10 }, "Expected 'kvCacheBytes' to be enough for one sequence"],
     [{ seed: 0.5 }, "'seed'"],
+    [{ cudagraphCaptureSizes: [4, 0] }, "'cudagraphCaptureSizes' to be an integer of at least 1 but received 0"],
   ])('refuses %j', (options, message) => {
     expect(() => Engine.create(loaded, options as never)).toThrow(message);
+  });
+
+  it('records decode steps anew when an adapter comes or goes', async () => {
+    const own = await tinyModel('chat');
+    const sampling = { maxTokens: 12, temperature: 0, ignoreEos: true };
+    const prompts = Array.from({ length: 3 }, (_, i) => [5 + i, 6, 7]);
+    const engine = createEngine(own, { cudagraphCaptureSizes: [2, 4] });
+    const tokens = async (from: Engine) => (await from.generateAll(prompts, sampling)).map((one) => one.tokens);
+    const before = await tokens(engine);
+    const module = own.model.linears.get('model.layers.0.mlp.up_proj')!;
+    const [outputs, inputs] = module.weight.shape as [number, number];
+    const wave = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i * i));
+    using a = Tensor.from(own.device, wave(2 * inputs), [2, inputs]);
+    using b = Tensor.from(own.device, wave(2 * outputs), [outputs, 2]);
+    module.adapter = { a, b, scale: 3, dropout: 0, seed: 0 };
+    own.model.weightsChanged();
+    const adapted = await tokens(engine);
+    expect(adapted).not.toEqual(before);
+    const eager = createEngine(own);
+    expect(adapted).toEqual(await tokens(eager));
+    module.adapter = null;
+    own.model.weightsChanged();
+    expect(await tokens(engine)).toEqual(before);
+    expect([engine.statistics().recordedSteps, eager.statistics().recordedSteps]).toEqual([33, 0]);
+    await engine.close();
+    await eager.close();
+    await own.close();
   });
 
   it('takes conversations and text, and gives text back', async () => {

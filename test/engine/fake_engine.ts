@@ -39,6 +39,7 @@ export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions 
     lookAhead: 32,
     asyncScheduling: true,
     salt: () => '',
+    memory: () => ({ kvBytes: 0, liveBytes: 0, peakBytes: 0, reservedBytes: 0, scratchBytes: 0 }),
     startupReport: 'fake',
     ...parts,
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, planKvCache } from '../../src/engine/kv_plan.js';
+import { formatBytes, GPU_SHARE, planKvCache } from '../../src/engine/kv_plan.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -23,6 +23,7 @@ describe('planKvCache', () => {
     expect(planKvCache(model, 4, 64, GIB, { kvCacheFraction: 0.5 }).bytes).toBe(GIB / 2);
     expect(planKvCache(model, 4, 64, GIB).bytes).toBe(GIB / 4);
     expect(planKvCache(model, 4, 1000, 64 * GIB).bytes).toBe(2 * GIB);
+    expect(planKvCache(model, 4, 10_000, 10 * GIB, {}, GPU_SHARE).bytes).toBe(9 * GIB);
   });
 
   it('takes no more than the sequences can use', () => {
@@ -48,7 +49,7 @@ describe('planKvCache', () => {
 
   it('refuses more than is there, but not where less will do', () => {
     expect(() => planKvCache(model, 4, 64, GIB, { kvCacheBytes: 2 * GIB })).toThrow(
-      "Expected 'kvCacheBytes' to be at most the memory that is free (1.0 GiB) but received 2147483648",
+      "Expected 'kvCacheBytes' to be at most the memory that is free (1.0 GiB) but received 2147483648, which is 2.0 GiB",
     );
     expect(planKvCache(model, 4, 2, GIB, { kvCacheBytes: 2 * GIB }).bytes).toBe(64 * MIB);
   });
