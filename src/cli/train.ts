@@ -5,7 +5,7 @@ import type { TokeniseProgress } from '../training/dataset.js';
 import { describeMemory, formatBytes } from '../training/memory_plan.js';
 import type { TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
-import type { GlobalOptions } from './options.js';
+import { addMeshOption, type GlobalOptions } from './options.js';
 import { runStages } from './run.js';
 import { parseTrainingFile } from './training_file.js';
 
@@ -27,14 +27,16 @@ Given the YAML of a study, it runs the study's stage 'train': every arm and stud
 Examples:
   $ compress-distill inspect my-student.yaml               see which tokens are trained, first
   $ compress-distill train my-student.yaml
-  $ compress-distill train my-student.yaml --threads 4 --dtype bf16`;
+  $ compress-distill train my-student.yaml --threads 4 --dtype bf16
+  $ compress-distill train my-student.yaml --device cuda --mesh dp=4`;
 
 export function addTrain(program: Command): void {
-  program
+  const command = program
     .command('train')
     .summary('fine-tune a model as a YAML file says')
     .description('Fine-tunes a model, LoRA or full, on the assistant turns of conversations.')
-    .argument('<file>', 'YAML: model, data, output and how to train')
+    .argument('<file>', 'YAML: model, data, output and how to train');
+  addMeshOption(command)
     .addHelpText('after', examples)
     .action((file: string, _, self: Command) => trainFile(file, self.optsWithGlobals()));
 }

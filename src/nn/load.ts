@@ -24,6 +24,11 @@ export interface LoadOptions {
   dtype?: 'f32' | 'bf16';
   /** Of all weights' names, those whose f32 values to keep where bf16 weights are rounded from them, for an optimizer. Default: none. */
   masters?: (names: readonly string[]) => readonly string[];
+  /**
+   * Called with each weight, and its master if it has one, as soon as its load is enqueued. What it evicts or disposes is not kept: with
+   * it a rank holds one whole weight at a time. Default: all are kept.
+   */
+  place?: (name: string, weight: Tensor, master: Tensor | null) => void;
   /** What to change about its tokenizer and chat template. Tokens beyond the vocabulary get the mean embedding. */
   text?: TextOptions;
 }
@@ -38,7 +43,7 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
     const { shapes, build } = modelFamily(files.config).prepare(files.config);
     const dtype = options.dtype ?? 'f32';
     const kept = dtype === 'bf16' ? (options.masters?.([...shapes.keys()]) ?? []) : [];
-    const { weights, masters } = await loadWeights(files, shapes, options.device, dtype, new Set(kept));
+    const { weights, masters } = await loadWeights(files, shapes, { ...options, dtype }, new Set(kept));
     return { model: build(weights), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
   } finally {
     files.weights.close();
@@ -48,8 +53,7 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
 async function loadWeights(
   files: ModelFiles,
   shapes: Map<string, number[]>,
-  device: Device,
-  dtype: 'f32' | 'bf16',
+  { device, dtype, place }: LoadOptions & { dtype: 'f32' | 'bf16' },
   kept: ReadonlySet<string>,
 ): Promise<{ weights: Map<string, Tensor>; masters: Map<string, Tensor> }> {
   const entries = files.weights.entries();
@@ -79,9 +83,12 @@ async function loadWeights(
       if (master) masters.set(name, master);
       loadRows(files, name, entries.get(name)!.shape[0]!, master ?? weight);
       if (master) launch('copy', [master, weight]);
+      place?.(name, weight, master);
+      if (master?.disposed) masters.delete(name);
     }
     // Conversion runs on the stream; a failure (a file that shrank, say) shows when the poisoned tensor is read.
     for (const tensor of weights.values()) {
+      if (tensor.evicted) continue;
       using first = tensor.narrow(0, 0, 1);
       await first.readBytes();
     }

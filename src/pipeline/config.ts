@@ -175,7 +175,7 @@ const schema = z.strictObject({
   dtype: z.enum(['f32', 'bf16']).optional(),
   /** CPU threads. Default: all cores. */
   threads: positiveInteger.optional(),
-  /** Devices that generate together: replicas of a model, and devices of each. GPUs are those from `device` on. Default: one. */
+  /** Devices that generate and train together: replicas of a model, and devices of each; a student's `training` can have its own. GPUs are those from `device` on. Default: one. */
   mesh: meshSchema.prefault({}),
   /** How the inference engine uses memory; names and defaults are the engine's. */
   engine: z
@@ -288,6 +288,7 @@ export function parseStudyConfig(value: unknown, where = 'study'): StudyConfig {
     }
     const training = parseTrainConfig(
       {
+        mesh: settings.mesh,
         ...student.training,
         model: student.model,
         data: 'set per arm',

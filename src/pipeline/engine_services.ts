@@ -134,7 +134,7 @@ export function createEngineServices(
     async train(settings, { signal, onStep }) {
       await close(); // The trainer loads the model itself; two of them need not fit.
       const { steps, trainedTokens, seconds, finalLoss } = await train(settings, { signal, onStep });
-      return { steps, trainedTokens, seconds, finalLoss, devices: settings.dataParallel };
+      return { steps, trainedTokens, seconds, finalLoss, devices: meshSize(settings.mesh) };
     },
     async machine() {
       const device = Device.open(config.device, deviceOptions);

@@ -44,7 +44,7 @@ function readJson<T>(path: string): T | null {
 /** How and where a training runs, which the weights do not depend on; model and data are named apart. */
 const changesNothing: ReadonlySet<string> = new Set<keyof TrainConfig>([
   ...(['model', 'data', 'output', 'tokenisedFolder', 'resume'] as const),
-  ...(['device', 'threads', 'dataParallel', 'activationCheckpointing'] as const),
+  ...(['device', 'threads', 'mesh', 'fullyShard', 'activationCheckpointing'] as const),
   ...(['checkpointEvery', 'keepLast', 'validateEvery'] as const),
 ]);
 

@@ -2,19 +2,30 @@ import { native } from '../native.js';
 import type { Device } from './device.js';
 import { type DType, dtypeSize, type TensorData } from './dtype.js';
 import { launch } from './launch.js';
-import { adopt } from './scope.js';
+import { adopt, withoutScope } from './scope.js';
+
+/** A piece of device memory; −1: given back while tensors still look at it. */
+interface Memory {
+  readonly device: Device;
+  handle: number;
+}
 
 /** Reference-counted device memory. `version` counts in-place writes, so that the tape notices when saved data changed. */
 class Storage {
-  readonly device: Device;
-  readonly handle: number;
   version = 0;
+  readonly #memory: Memory;
   #references = 1;
 
   constructor(device: Device, bytes: number) {
-    this.device = device;
-    this.handle = native.allocate(device.id, bytes);
-    safetyNet.register(this, { device, handle: this.handle }, this);
+    this.#memory = { device, handle: native.allocate(device.id, bytes) };
+    safetyNet.register(this, this.#memory, this);
+  }
+
+  get device(): Device {
+    return this.#memory.device;
+  }
+  get handle(): number {
+    return this.#memory.handle;
   }
 
   retain(): this {
@@ -26,14 +37,26 @@ class Storage {
     this.#references -= 1;
     if (this.#references > 0) return;
     safetyNet.unregister(this);
-    if (this.device.isOpen) native.release(this.device.id, this.handle);
+    giveBack(this.#memory);
+  }
+
+  evict(): void {
+    giveBack(this.#memory);
+  }
+
+  restore(bytes: number): void {
+    this.#memory.handle = native.allocate(this.device.id, bytes);
   }
 }
 
+function giveBack(memory: Memory): void {
+  const { device, handle } = memory;
+  if (handle >= 0 && device.isOpen) native.release(device.id, handle);
+  memory.handle = -1;
+}
+
 // Lifetime is explicit; this only keeps a forgotten tensor from holding memory for ever.
-const safetyNet = new FinalizationRegistry<{ device: Device; handle: number }>(({ device, handle }) => {
-  if (device.isOpen) native.release(device.id, handle);
-});
+const safetyNet = new FinalizationRegistry<Memory>(giveBack);
 
 let lastId = 0;
 
@@ -137,8 +160,42 @@ export class Tensor {
   }
   /** The native handle, for {@link launch} and the weight reader. */
   get handle(): number {
-    if (this.#disposed) throw new Error(`Expected a live tensor but ${this} was disposed`);
+    this.#expectLive();
+    if (this.evicted) throw new Error(`Expected a tensor with memory but that of ${this} was given back`);
     return this.#storage.handle;
+  }
+
+  #expectLive(): void {
+    if (this.#disposed) throw new Error(`Expected a live tensor but ${this} was disposed`);
+  }
+
+  /** Whether the memory was given back by {@link evict}. */
+  get evicted(): boolean {
+    return this.#storage.handle < 0;
+  }
+
+  /** Gives the memory back, for all views of it, which live on but cannot be used until {@link restore}. Operations already enqueued still run. */
+  evict(): void {
+    this.#storage.evict();
+  }
+
+  /**
+   * Takes memory again. `fill` has to write what was there when it was evicted: for the tape nothing has changed.
+   * @param elements of the memory, at least those of this tensor
+   * @param fill is given all of it, a tensor of one dimension
+   */
+  restore(elements: number, fill: (memory: Tensor) => void): void {
+    if (!this.evicted || this.offset !== 0 || elements < this.size)
+      throw new Error(
+        `Expected an evicted tensor at the start of its memory, of at most ${elements}, but received ${this}`,
+      );
+    const { version } = this.#storage;
+    this.#storage.restore(elements * dtypeSize[this.dtype]);
+    using memory = withoutScope(
+      () => new Tensor(this.#storage.retain(), [elements], this.dtype, 0, elements, ++lastId),
+    );
+    fill(memory);
+    this.#storage.version = version;
   }
 
   /** Replaces the contents. Copies at once, lands in stream order. */
@@ -219,13 +276,13 @@ export class Tensor {
   }
 
   #view(shape: readonly number[], offset: number, rowStride: number): Tensor {
-    void this.handle;
+    this.#expectLive();
     return new Tensor(this.#storage.retain(), shape, this.dtype, offset, rowStride, ++lastId);
   }
 
   /** A second holder of the same value, with a lifetime of its own; a parameter's alias is no parameter. */
   alias(): Tensor {
-    void this.handle;
+    this.#expectLive();
     return new Tensor(this.#storage.retain(), this.shape, this.dtype, this.offset, this.rowStride, this.id);
   }
 

@@ -4,23 +4,28 @@ import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
 /**
- * Calls `write` with a fresh temporary folder and gives that folder the name `folder` once everything in it has reached the
- * disk. An existing folder of that name is replaced. When `write` fails nothing is left behind, and the old folder stays.
+ * Calls `write` with a fresh temporary folder, {@link temporaryFolder}, and gives that folder the name `folder` once everything in it
+ * has reached the disk. An existing folder of that name is replaced. When `write` fails nothing is left behind, and the old folder stays.
  */
 export async function writeFolder(folder: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const target = resolve(folder);
-  const parent = dirname(target);
-  await mkdir(parent, { recursive: true });
-  const temporary = await mkdtemp(join(parent, `.${basename(target)}.tmp-`));
+  const temporary = temporaryFolder(folder);
+  await rm(temporary, { recursive: true, force: true });
+  await mkdir(temporary, { recursive: true });
   try {
     await write(temporary);
     await syncTree(temporary);
-    await replaceFolder(temporary, target);
-    await syncPath(parent);
+    await replaceFolder(temporary, resolve(folder));
+    await syncPath(dirname(temporary));
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** Where {@link writeFolder} has a folder written: beside it, for whoever writes a part of it. */
+export function temporaryFolder(folder: string): string {
+  const target = resolve(folder);
+  return join(dirname(target), `.${basename(target)}.tmp-`);
 }
 
 /** Removes what writers that were killed left beside `folder`'s children. */

@@ -184,10 +184,10 @@ export const axolotlRules: Readonly<Record<string, Rule>> = {
   chunked_cross_entropy: ignored(plugins.CutCrossEntropyPlugin!),
   'liger_*': ignored(plugins.LigerPlugin!),
   'torch_compile*': speed,
-  deepspeed: ignored('how the run is spread over devices; here `dataParallel`'),
-  fsdp: ignored('how the run is spread over devices; here `dataParallel`'),
-  'fsdp_*': ignored('how the run is spread over devices; here `dataParallel`'),
-  'ddp*': ignored('how the run is spread over devices; here `dataParallel`'),
+  deepspeed: ignored('how the run is spread over devices; here `mesh` and `fullyShard`'),
+  fsdp: ignored('how the run is spread over devices; here `mesh` and `fullyShard`'),
+  'fsdp_*': ignored('how the run is spread over devices; here `mesh` and `fullyShard`'),
+  'ddp*': ignored('how the run is spread over devices; here `mesh` and `fullyShard`'),
 
   logging_steps: ignored('every step is logged'),
   eval_steps: (value) => {

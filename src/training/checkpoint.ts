@@ -3,13 +3,17 @@
 
 import { open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
-import { native } from '../native.js';
+import { native, type WeightEntry } from '../native.js';
 import { dtypeSize, type TensorData } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type TensorToWrite, tensorToWrite, writeSafetensors } from '../weights/safetensors_writer.js';
 import { openWeightFile } from '../weights/weight_source.js';
-import { removeLeftovers, writeFolder } from './atomic_folder.js';
+import { removeLeftovers, temporaryFolder, writeFolder } from './atomic_folder.js';
+import type { StateLayout } from './optimizer.js';
+import { shardLength } from './sharded_tensor.js';
+import { together } from './together.js';
 
 export interface CheckpointInfo {
   /** Optimizer steps done. */
@@ -25,29 +29,71 @@ export interface Checkpoint extends CheckpointInfo {
   readonly path: string;
 }
 
-const stateFile = 'state.safetensors';
 const infoFile = 'checkpoint.json';
+
+/** Where the checkpoints of a run lie. */
+export const checkpointFolder = (output: string): string => join(output, 'checkpoints');
+
+/** checkpoint.json: the index of a checkpoint. */
+interface Index extends CheckpointInfo {
+  /** Files that the state lies in, in the order of the ranks that wrote them: each has an equal flat part of every tensor. */
+  readonly files: readonly string[];
+}
+
+function stateFiles(ranks: number): string[] {
+  const number = (value: number) => String(value).padStart(5, '0');
+  if (ranks === 1) return ['state.safetensors'];
+  return Array.from({ length: ranks }, (_, rank) => `state-${number(rank + 1)}-of-${number(ranks)}.safetensors`);
+}
+
+const checkpointPath = (folder: string, step: number) => join(folder, `step-${String(step).padStart(8, '0')}`);
 
 /**
  * Writes `<folder>/step-<info.step>` whole or not at all, then removes all but the latest `keepLast`.
- * @throws {UserError} when the disk has too little room, before anything is written
+ * @param communicator of ranks each of which has a part of the state, `state` being the first one's; the others {@link saveShard}
+ * @throws {UserError} when the disk has too little room, before anything is written, and when another rank failed
  */
 export async function saveCheckpoint(
   folder: string,
   info: CheckpointInfo,
   state: ReadonlyMap<string, Tensor>,
   keepLast: number,
+  communicator: Communicator | null = null,
 ): Promise<Checkpoint> {
-  const path = join(folder, `step-${String(info.step).padStart(8, '0')}`);
+  const path = checkpointPath(folder, info.step);
+  const files = stateFiles(communicator?.size ?? 1);
+  const all: All = (work) => (communicator ? together(communicator, writing(path), work) : work());
   await writeFolder(path, async (temporary) => {
-    await expectRoom(temporary, tensorBytes(state));
-    await writeSafetensors(join(temporary, stateFile), tensorsToWrite(state));
-    await writeFile(join(temporary, infoFile), `${JSON.stringify(info)}\n`);
+    await all(() => expectRoom(temporary, files.length * tensorBytes(state)));
+    await all(() => writeSafetensors(join(temporary, files[0]!), tensorsToWrite(state)));
+    await writeFile(join(temporary, infoFile), `${JSON.stringify({ ...info, files } satisfies Index)}\n`);
   });
   const old = (await checkpointNames(folder)).slice(0, -keepLast);
   for (const name of old) await rm(join(folder, name), { recursive: true });
   return { ...info, path };
 }
+
+/**
+ * What the other ranks do while the first one calls {@link saveCheckpoint}: each writes a file of its own. The checkpoint is there
+ * when all have written theirs, or not at all.
+ * @throws {UserError} on every rank when one failed
+ */
+export async function saveShard(
+  folder: string,
+  step: number,
+  state: ReadonlyMap<string, Tensor>,
+  communicator: Communicator,
+): Promise<void> {
+  const path = checkpointPath(folder, step);
+  const all: All = (work) => together(communicator, writing(path), work);
+  const file = join(temporaryFolder(path), stateFiles(communicator.size)[communicator.rank]!);
+  await all(async () => {}); // The folder is there then, and room for all.
+  await all(() => writeSafetensors(file, tensorsToWrite(state)));
+}
+
+type All = (work: () => Promise<void>) => Promise<void>;
+
+const writing = (path: string) => `write its part of ${path}`;
 
 /** Named tensors as a file takes them. */
 export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>): TensorToWrite[] {
@@ -75,7 +121,7 @@ export async function latestCheckpoint(folder: string): Promise<Checkpoint | nul
   const name = (await checkpointNames(folder)).at(-1);
   if (name === undefined) return null;
   const path = join(folder, name);
-  const info = JSON.parse(await readFile(join(path, infoFile), 'utf8')) as CheckpointInfo;
+  const { files: _, ...info } = await readIndex(path);
   return { ...info, path };
 }
 
@@ -91,34 +137,74 @@ function hostData({ dtype }: Tensor, data: Uint8Array<ArrayBuffer>): TensorData 
   return new Float32Array(Uint32Array.from(new Uint16Array(data.buffer), (half) => half << 16).buffer);
 }
 
+async function readIndex(path: string): Promise<Index> {
+  return JSON.parse(await readFile(join(path, infoFile), 'utf8')) as Index;
+}
+
 /**
- * Writes the tensors of a checkpoint over those of `state`.
+ * Writes the tensors of a checkpoint over those of `state`, whatever number of ranks it was written by: each rank reads the parts
+ * of the files that its own tensors consist of.
+ * @param layout of the state, by its names
+ * @param rank whose state it is, where it is a part; default: 0, the whole
  * @throws {UserError} when names, shapes or dtypes differ: a checkpoint of another model
  */
-export async function restoreCheckpoint(checkpoint: Checkpoint, state: ReadonlyMap<string, Tensor>): Promise<void> {
-  const path = join(checkpoint.path, stateFile);
+export async function restoreCheckpoint(
+  checkpoint: Checkpoint,
+  state: ReadonlyMap<string, Tensor>,
+  layout: ReadonlyMap<string, StateLayout>,
+  rank = 0,
+): Promise<void> {
+  const names = (await readIndex(checkpoint.path)).files;
+  const lengthOf = ({ whole, block }: StateLayout) =>
+    names.length === 1 ? Math.ceil(whole / block) : shardLength(whole, names.length) / block;
+  const lengths = new Map([...layout].map(([name, each]) => [name, lengthOf(each)]));
+  const paths = names.map((name) => join(checkpoint.path, name));
+  const entries = paths.map((path) => stateEntries(path, state, lengths));
+  for (const [name, tensor] of state) {
+    const bytes = dtypeSize[tensor.dtype];
+    const length = lengths.get(name)!;
+    const start = rank * tensor.size;
+    const data = new Uint8Array(tensor.size * bytes);
+    for (const [index, path] of paths.entries()) {
+      const begin = Math.max(start, index * length);
+      const end = Math.min(start + tensor.size, (index + 1) * length);
+      if (begin >= end) continue;
+      const target = data.subarray((begin - start) * bytes, (end - start) * bytes);
+      await readFully(path, target, entries[index]!.get(name)!.offset + (begin - index * length) * bytes);
+    }
+    tensor.write(hostData(tensor, data));
+  }
+}
+
+async function readFully(path: string, into: Uint8Array, position: number): Promise<void> {
+  await using file = await open(path);
+  // A single read takes at most 2 GiB.
+  for (let at = 0; at < into.length; ) {
+    const { bytesRead } = await file.read(into, at, Math.min(into.length - at, 1 << 30), position + at);
+    if (bytesRead === 0)
+      throw new UserError(`${path}: Expected ${into.length} bytes at ${position} but it ends; remove the checkpoint`);
+    at += bytesRead;
+  }
+}
+
+/** What a file of a checkpoint has, which must be `lengths` of what is wanted. */
+function stateEntries(
+  path: string,
+  state: ReadonlyMap<string, Tensor>,
+  lengths: ReadonlyMap<string, number>,
+): Map<string, WeightEntry> {
   const opened = openWeightFile(path);
   native.closeWeights(opened.file);
   const entries = new Map(opened.entries.map((entry) => [entry.name, entry]));
   for (const [name, tensor] of state) {
     const entry = entries.get(name);
     const found = entry ? `${entry.dtype}[${entry.shape.join(', ')}]` : 'nothing';
-    const expected = `${tensor.dtype.toUpperCase()}[${tensor.shape.join(', ')}]`;
+    const expected = `${tensor.dtype.toUpperCase()}[${lengths.get(name)}]`;
     if (found !== expected) {
       throw new UserError(
         `${path}: Expected '${name}' to be ${expected} but received ${found}: a checkpoint of another model; choose another 'output'`,
       );
     }
   }
-  await using file = await open(path);
-  for (const [name, tensor] of state) {
-    const { offset, bytes } = entries.get(name)!;
-    const data = new Uint8Array(bytes);
-    const { bytesRead } = await file.read(data, 0, bytes, offset);
-    if (bytesRead !== bytes)
-      throw new UserError(
-        `${path}: Expected ${bytes} bytes of '${name}' but received ${bytesRead}; remove the checkpoint`,
-      );
-    tensor.write(hostData(tensor, data));
-  }
+  return entries;
 }

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { readYaml } from '../data/yaml_file.js';
+import { meshSchema } from '../distributed/mesh_shape.js';
 import { dataFormatSchema } from './data_format.js';
 import { parseStrict } from './strict_schema.js';
 
@@ -145,8 +146,16 @@ export const trainSchema = z
     dtype: z.enum(['f32', 'bf16']).optional(),
     /** CPU threads of the process. Default: all cores. */
     threads: positiveInteger.optional(),
-    /** Ranks that share the micro-batches of a step, each with its own copy of the model. Default: 1. */
-    dataParallel: positiveInteger.default(1),
+    /**
+     * Devices that train together, those from `device` on: `dp` share the micro-batches of a step, each with a copy of the model (or a part
+     * of one, see `fullyShard`). The result is the same but for rounding. Default: one device.
+     */
+    mesh: meshSchema.prefault({}),
+    /**
+     * Each of the `dp` devices keeps a part of every weight, master, gradient and moment (ZeRO stage 3, FSDP); a layer's weights are gathered
+     * while it is at work. Frozen weights and adapters too. Default: false, each keeps all.
+     */
+    fullyShard: z.boolean().default(false),
 
     /** Save a checkpoint every so many steps. Default: 0, only when stopped early. */
     checkpointEvery: z.number().int().min(0).default(0),
@@ -185,11 +194,27 @@ export const trainSchema = z
         message: "false without 'method: full' and 'dtype: bf16' (f32 weights and adapters lose no update)",
       });
     }
-    if (settings.dataParallel > settings.gradientAccumulation) {
+    if (settings.mesh.tp > 1) {
       context.addIssue({
         code: 'custom',
-        path: ['dataParallel'],
-        input: settings.dataParallel,
+        path: ['mesh', 'tp'],
+        input: settings.mesh.tp,
+        message: "1 (a model in training is spread with 'fullyShard')",
+      });
+    }
+    if (settings.fullyShard && settings.mesh.dp === 1) {
+      context.addIssue({
+        code: 'custom',
+        path: ['fullyShard'],
+        input: true,
+        message: "false on one device ('mesh: { dp: 4 }' gives it four to keep parts of the model on)",
+      });
+    }
+    if (settings.mesh.dp > settings.gradientAccumulation) {
+      context.addIssue({
+        code: 'custom',
+        path: ['mesh', 'dp'],
+        input: settings.mesh.dp,
         message: `at most 'gradientAccumulation', ${settings.gradientAccumulation}, the micro-batches that the ranks share,`,
       });
     }

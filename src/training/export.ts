@@ -12,32 +12,53 @@ import { saveAdapter } from './adapter_files.js';
 import { writeFiles } from './atomic_folder.js';
 import { expectRoom, tensorBytes } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
+import type { Shards } from './fully_sharded.js';
 import { adapterTensors } from './lora_modules.js';
 import { savedTensors } from './saved_modules.js';
 
 /**
  * Writes model.safetensors (in shards if large; weights by their checkpoint names; tied weights once), config.json and the
  * tokenizer's files into `folder`. For a GGUF base these are what transformers would have.
-
+ *
+ * @param shards where every rank keeps a part of the weights: the first one writes them, one at a time, while the others
+ *   {@link takePartInExport}
  * @param storedAs of the weights; default the model's dtype
  */
 export async function exportModel(
   folder: string,
   model: CausalLM,
   files: ModelFiles,
-  storedAs: 'f32' | 'bf16' = model.dtype,
+  { shards = null, storedAs = model.dtype }: { shards?: Shards | null; storedAs?: 'f32' | 'bf16' } = {},
 ): Promise<void> {
   const dtype = storedAs === 'f32' ? 'float32' : 'bfloat16';
   // `dtype` is the name that transformers 5 reads, `torch_dtype` the one before.
   const config = { ...files.config, dtype, torch_dtype: dtype };
   await writeFiles(folder, 'config.json', async (temporary) => {
-    const tensors = [...model.weights].map(([name, weight]) => convertedToWrite(name, weight, storedAs));
+    const tensors = inOrder(model).map(([name, weight]) => {
+      const tensor = convertedToWrite(name, weight, storedAs);
+      const sharded = shards?.tensors.get(name);
+      return sharded ? { ...tensor, read: () => sharded.gathered(tensor.read) } : tensor;
+    });
     const elements = [...model.weights.values()].reduce((sum, { size }) => sum + size, 0);
     await expectRoom(temporary, elements * dtypeSize[storedAs]);
     await writeModelWeights(temporary, tensors);
     await files.writeTokenizer(temporary);
     await writeFile(join(temporary, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   });
+}
+
+/** By name, which is the order in which the writer reads tensors of one dtype. */
+function inOrder(model: CausalLM): [string, Tensor][] {
+  return [...model.weights].sort(([a], [b]) => (a < b ? -1 : Number(a > b)));
+}
+
+/** What the other ranks do while the first one calls {@link exportModel}. */
+export function takePartInExport(model: CausalLM, shards: Shards): void {
+  for (const [name] of inOrder(model)) {
+    const sharded = shards.tensors.get(name)!;
+    sharded.gather();
+    sharded.release();
+  }
 }
 
 function convertedToWrite(name: string, weight: Tensor, storedAs: 'f32' | 'bf16'): TensorToWrite {

@@ -27,6 +27,8 @@ export interface GradientExchange {
   readonly holders: Communicator | null;
   /** Runs a forward and backward pass, handing it the hooks that it goes by. */
   pass<R>(pass: Pass, run: (hooks: PassHooks | undefined) => R): R;
+  /** Runs a forward pass that has no backward pass, handing it the hooks that it goes by. */
+  evaluate<R>(run: (hooks: PassHooks | undefined) => R): R;
   /** To be called after the last pass of a window: from then on gradients are sums over all ranks. */
   finish(): void;
 }
@@ -72,6 +74,10 @@ export class GradientReduction implements GradientExchange, PassHooks {
 
   pass<R>({ last }: Pass, run: (hooks: PassHooks | undefined) => R): R {
     return run(last ? this : undefined);
+  }
+
+  evaluate<R>(run: (hooks: PassHooks | undefined) => R): R {
+    return run(undefined);
   }
 
   startBackward(): void {}

@@ -21,7 +21,7 @@ export interface MemoryPlan {
 
 type MemorySettings = Pick<
   TrainConfig,
-  'method' | 'lora' | 'dtype' | 'optimizer' | 'stochasticRounding' | 'activationCheckpointing' | 'dataParallel'
+  'method' | 'lora' | 'dtype' | 'optimizer' | 'stochasticRounding' | 'activationCheckpointing' | 'mesh' | 'fullyShard'
 >;
 
 /**
@@ -30,7 +30,8 @@ type MemorySettings = Pick<
  */
 export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
   const { shapes } = modelFamily(source).prepare(source);
-  const { method, lora, optimizer, activationCheckpointing, dataParallel } = settings;
+  const { method, lora, optimizer, activationCheckpointing, fullyShard } = settings;
+  const { dp } = settings.mesh;
   const size = settings.dtype === 'f32' ? 4 : 2;
   const weights = [...shapes.values()].reduce((sum, shape) => sum + product(shape), 0);
   const matrices = [...shapes].filter(([name, shape]) => shape.length === 2 && /\.layers\.\d+\./.test(name));
@@ -80,11 +81,22 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   // The head's gradient is made beside the loss and added to the others in the backward pass.
   const trainsHead = whole.includes(shapes.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight');
   const head = trainsHead ? 4 * product(embedding) : 0;
+  // Beside its part, a rank that keeps parts has two whole layers (one is gathered ahead), with the gradients of one, and what is
+  // outside of them.
+  const ofLayer = (counts: Iterable<readonly [string, number]>) =>
+    [...counts].reduce((sum, [name, count]) => sum + (/\.layers\.\d+\./.test(name) ? count : 0), 0) / layers;
+  const layerWeights = ofLayer([...shapes].map(([name, shape]) => [name, product(shape)]));
+  const layerTrained = ofLayer(trained);
+  const gathered = {
+    weights: size * (weights - (layers - 2) * layerWeights) + (8 * adapters) / layers,
+    gradients: 4 * (trainable - (layers - 1) * layerTrained),
+  };
+  const copies = fullyShard ? 1 : dp;
   const plan = {
-    weights: dataParallel * (size * weights + 4 * adapters),
-    gradients: dataParallel * 4 * trainable,
-    optimizer: dataParallel * (moments + masters),
-    activations: dataParallel * (tokens * elements * size + head),
+    weights: copies * (size * weights + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0),
+    gradients: copies * 4 * trainable + (fullyShard ? dp * gathered.gradients : 0),
+    optimizer: copies * (moments + masters),
+    activations: dp * (tokens * elements * size + head),
   };
   return { ...plan, total: Object.values(plan).reduce((sum, bytes) => sum + bytes, 0) };
 }
@@ -114,7 +126,12 @@ export function expectMemory(plan: MemoryPlan, settings: MemorySettings, availab
       plan.activations,
       settings.activationCheckpointing === 'layer' ? "lower 'sequenceLength'" : "set 'activationCheckpointing: layer'",
     ],
-    [plan.weights, settings.dataParallel > 1 ? "lower 'dataParallel'" : "choose a smaller 'model' or 'dtype: bf16'"],
+    [
+      plan.weights,
+      settings.mesh.dp > 1 && !settings.fullyShard
+        ? "set 'fullyShard: true', or lower 'mesh.dp'"
+        : "choose a smaller 'model' or 'dtype: bf16'",
+    ],
     [plan.gradients + plan.optimizer, settings.method === 'full' ? "set 'method: lora'" : "lower 'lora.rank'"],
   ] as const;
   const [, remedy] = remedies.reduce((most, next) => (next[0] > most[0] ? next : most));

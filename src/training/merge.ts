@@ -44,7 +44,8 @@ export async function mergeAdapter(options: MergeOptions): Promise<number> {
     }
     removeAdapters(model);
     const own = files.config.dtype ?? files.config.torch_dtype;
-    await exportModel(output, model, files, options.dtype ?? (own === 'bfloat16' ? 'bf16' : 'f32'));
+    const storedAs = options.dtype ?? (own === 'bfloat16' ? 'bf16' : 'f32');
+    await exportModel(output, model, files, { storedAs });
     return merged;
   } finally {
     await device.close();

@@ -30,14 +30,27 @@ const blockSize = 256;
 /** Smaller tensors keep 32-bit moments: 8 bits would save little and cost accuracy (bitsandbytes' `min_8bit_size`). */
 const smallest8bit = 4096;
 
+/** Where a parameter lies in the tensor that it is a part of: its first element, and the elements of the whole. */
+export interface Place {
+  readonly first: number;
+  readonly whole: number;
+}
+
 interface Slot {
   readonly weight: Tensor;
+  /** Elements of the tensor that the weight is a part of. */
+  readonly whole: number;
   /** [n], what is updated: f32, or with stochastic rounding bf16; a view of the weight itself if that has this dtype. */
   readonly master: Tensor;
   /** bf16 [n] view of the weight, which receives the rounded master; null if the master is the weight. */
   readonly low: Tensor | null;
   /** m, v, or mCodes, mAbsmax, vCodes, vAbsmax. */
   readonly moments: Readonly<Record<string, Tensor>>;
+}
+
+export interface StateLayout {
+  readonly whole: number;
+  readonly block: number;
 }
 
 export class AdamW {
@@ -49,11 +62,19 @@ export class AdamW {
    * @param masters of the bf16 parameters by name, f32, taken over: the values that these were rounded from. Where there is none
    *   the master starts from the rounded weight; then an update of less than half a bf16 step does not show until several
    *   add up to one.
+   * @param place of parameters that are parts of larger tensors, each a whole number of blocks; default: none is
    */
-  constructor(parameters: Parameters, options: AdamWOptions, masters: Parameters = new Map()) {
+  constructor(
+    parameters: Parameters,
+    options: AdamWOptions,
+    masters: Parameters = new Map(),
+    place: ((name: string) => Place) | null = null,
+  ) {
     this.#options = options;
-    for (const [name, weight] of parameters)
-      this.#slots.set(name, createSlot(name, weight, options, masters.get(name) ?? null));
+    for (const [name, weight] of parameters) {
+      const { whole } = place?.(name) ?? { whole: weight.size };
+      this.#slots.set(name, createSlot(name, weight, whole, options, masters.get(name) ?? null));
+    }
   }
 
   /**
@@ -83,6 +104,17 @@ export class AdamW {
     return state;
   }
 
+  /** By the names of {@link state}: elements of the whole parameter, and how many of them share one element of the state. */
+  layout(): Map<string, StateLayout> {
+    const layout = new Map<string, StateLayout>();
+    for (const [name, { whole, moments }] of this.#slots) {
+      layout.set(`${name}.master`, { whole, block: 1 });
+      for (const moment of Object.keys(moments))
+        layout.set(`${name}.${moment}`, { whole, block: moment.endsWith('Absmax') ? blockSize : 1 });
+    }
+    return layout;
+  }
+
   /** To be called after the tensors of {@link state} were written: bf16 weights follow their masters. */
   restored(): void {
     for (const { master, low } of this.#slots.values()) if (low !== null) launch('copy', [master, low]);
@@ -101,6 +133,7 @@ export class AdamW {
 function createSlot(
   name: string,
   weight: Tensor,
+  whole: number,
   { bits, stochasticRounding }: AdamWOptions,
   exact: Tensor | null,
 ): Slot {
@@ -117,7 +150,7 @@ function createSlot(
   const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
   const blocks = Math.ceil(size / blockSize);
   const moments =
-    momentBits(name, size, bits) === 8
+    momentBits(name, whole, bits) === 8
       ? {
           // The order of the operation's arguments. A code of 0 with a scale of 0 is 0 in both code books.
           mCodes: zeros(size, 'u8'),
@@ -126,7 +159,7 @@ function createSlot(
           vAbsmax: zeros(blocks, 'f32'),
         }
       : { m: zeros(size, 'f32'), v: zeros(size, 'f32') };
-  return { weight, master, low: ownMaster ? null : flat, moments };
+  return { weight, whole, master, low: ownMaster ? null : flat, moments };
 }
 
 function momentBits(name: string, size: number, bits: 32 | 8): 32 | 8 {

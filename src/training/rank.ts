@@ -1,20 +1,23 @@
 // One rank of a training run: its own device, model, optimizer and share of every window.
 
 import { Communicator } from '../distributed/communicator.js';
+import { rankDevice } from '../distributed/mesh_shape.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import type { CausalLM } from '../nn/model.js';
 import { Device } from '../tensor/device.js';
 import { loadAdapter } from './adapter_files.js';
-import { type Checkpoint, restoreCheckpoint } from './checkpoint.js';
+import { type Checkpoint, checkpointFolder, restoreCheckpoint, saveShard } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
+import { takePartInExport } from './export.js';
+import { FullySharded, Shards } from './fully_sharded.js';
 import { GradientReduction } from './gradient_exchange.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
 import type { SkippedStep, StepMetrics, ValidationMetrics } from './metrics.js';
 import { loadObjective } from './objectives/load.js';
 import { AdamW, type Parameters } from './optimizer.js';
 import { TrainingPlan } from './plan.js';
-import { savedTensors, savedWeights } from './saved_modules.js';
+import { mayBeSaved, savedTensors, savedWeights } from './saved_modules.js';
 import { createSchedule } from './schedule.js';
 import { type Selection, StoredDocuments } from './stored_documents.js';
 import { TokenisedFile } from './tokenised_file.js';
@@ -48,11 +51,13 @@ export interface RankDuties {
   stepDone(metrics: StepMetrics): Promise<void>;
   stepSkipped(skipped: SkippedStep): Promise<void>;
   validated(metrics: ValidationMetrics): Promise<void>;
-  /** Asked after every step: whether a checkpoint is due. */
-  checkpointDue(step: number): boolean;
-  /** @param keepAll whether the checkpoints before it stay, however many they are; default: the latest `keepLast` do. */
-  save(step: number, optimizer: AdamW, keepAll?: boolean): Promise<void>;
-  finished(loaded: LoadedModel): Promise<void>;
+  /**
+   * Writes a checkpoint, together with the other ranks where each has a part of it.
+   * @param keepAll whether the checkpoints before it stay, however many they are; else the latest `keepLast` do.
+   */
+  save(step: number, optimizer: AdamW, shards: Shards | null, keepAll: boolean): Promise<void>;
+  /** @param shards where every rank has a part of the weights, and the others {@link takePartInExport} */
+  finished(loaded: LoadedModel, shards: Shards | null): Promise<void>;
 }
 
 /** The weights of the model, among these names, that are trained as they are. */
@@ -72,19 +77,27 @@ function trainedParameters({ method, lora }: TrainConfig, model: CausalLM): Para
  */
 export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
   const { config, rank, ranks, group, threads, checkpoint, peakFlops } = setup;
-  const device = Device.open(config.device, { threads });
+  const device = Device.open(rankDevice(config.device, rank), { threads });
   let data: TokenisedFile | null = null;
   try {
     data = await TokenisedFile.open(setup.documents.path);
     const documents = new StoredDocuments(data, setup.documents);
     const heldOut = new StoredDocuments(data, setup.validation);
     const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
+    const shards = communicator && config.fullyShard ? new Shards(communicator) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
+    // What an adapter's file may replace is taken apart after that.
+    const replaced = config.adapter === undefined ? [] : config.lora.modulesToSave;
     const loaded = await loadModel(config.model, {
       device,
       dtype: config.dtype,
       text: config,
       masters: (names) => (config.stochasticRounding ? [] : trainedWeights(config, names)),
+      ...(shards && {
+        place: (name, weight, master) => {
+          if (!mayBeSaved(name, replaced)) shards.add(name, weight, master);
+        },
+      }),
     });
     const { model, masters } = loaded;
     if (config.method === 'lora') attachLora(model, { ...config.lora, seed: config.seed });
@@ -98,32 +111,47 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
         );
       }
     }
+    if (shards) {
+      for (const [name, tensor] of [...model.weights, ...adapterTensors(model)])
+        if (!shards.tensors.has(name)) shards.add(name, tensor, masters.get(name));
+      await shards.expectSound();
+    }
     const parameters = trainedParameters(config, model);
     let trainable = 0;
     for (const parameter of parameters.values()) {
       parameter.requiresGrad = true;
       trainable += parameter.size;
     }
-    const optimizer = new AdamW(parameters, { ...config, bits: config.optimizer === 'adamw_8bit' ? 8 : 32 }, masters);
+    const settings = { ...config, bits: config.optimizer === 'adamw_8bit' ? (8 as const) : (32 as const) };
+    const own = shards?.of(parameters) ?? parameters;
+    const place = shards && ((name: string) => shards.place(name));
+    const optimizer = new AdamW(own, settings, shards?.masters ?? masters, place);
     if (checkpoint) {
-      await restoreCheckpoint(checkpoint, optimizer.state());
+      await restoreCheckpoint(checkpoint, optimizer.state(), optimizer.layout(), shards ? rank : 0);
       optimizer.restored();
       model.weightsChanged();
     }
     const plan = await TrainingPlan.create(documents, config);
     const schedule = createSchedule(config.schedule, plan.totalSteps, config.warmupRatio);
-    const exchange = communicator && new GradientReduction(model, parameters, communicator);
-    const common = { model, parameters, optimizer, schedule, objective, exchange, peakFlops };
+    const exchange = shards
+      ? new FullySharded(model, shards)
+      : communicator && new GradientReduction(model, parameters, communicator);
+    const common = { model, parameters: own, optimizer, schedule, objective, exchange, peakFlops };
     const trainer = new Trainer({ ...config, ...common });
     await duties?.started(plan, trainable);
 
     let saved = checkpoint?.step ?? 0;
+    const save = async (step: number, keepAll = false) => {
+      if (duties) await duties.save(step, optimizer, shards, keepAll);
+      else if (shards) await saveShard(checkpointFolder(config.output), step, optimizer.state(), shards.communicator);
+      saved = step;
+    };
     const validation = heldOut.count > 0 ? await Validation.create(heldOut, config.sequenceLength) : null;
     const validate = async (step: number) => {
       if (validation === null) return;
-      const losses = await validation.losses(model, objective, communicator).catch(async (error: unknown) => {
+      const losses = await validation.losses(model, objective, exchange).catch(async (error: unknown) => {
         // It stops the run; what the run has learnt stays.
-        if (step > saved) await duties?.save(step, optimizer, true);
+        if (step > saved) await save(step, true);
         throw error;
       });
       trainer.restartClock();
@@ -144,7 +172,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
             return null;
           }
           // The update of this step was not made, so the state is that of the step before. It may be what went wrong: none goes for it.
-          if (duties && step - 1 > saved) await duties.save(step - 1, optimizer, true);
+          if (step - 1 > saved) await save(step - 1, true);
           throw error;
         });
       if (result) {
@@ -153,13 +181,13 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       }
       const last = step === plan.totalSteps;
       if (last || (config.validateEvery > 0 && step % config.validateEvery === 0)) await validate(step);
-      if (duties && (result?.stopRequested || duties.checkpointDue(step)) && !last) {
-        await duties.save(step, optimizer);
-        saved = step;
-      }
+      const due = config.checkpointEvery > 0 && step % config.checkpointEvery === 0;
+      if ((result?.stopRequested || due) && !last) await save(step);
       if (result?.stopRequested && !last) return false;
     }
-    await duties?.finished(loaded);
+    if (shards && config.method === 'lora') shards.gather(parameters);
+    if (duties) await duties.finished(loaded, shards);
+    else if (shards && config.method === 'full') takePartInExport(model, shards);
     return true;
   } finally {
     data?.close();

@@ -30,6 +30,12 @@ export function savedWeights(names: readonly string[], modules: readonly string[
   return names.filter((name) => targets.some((target) => matches(moduleOf(name), target)));
 }
 
+/** Whether a weight is of one of these modules in some model: `lm_head` may stand for the embeddings. */
+export function mayBeSaved(weight: string, modules: readonly string[]): boolean {
+  const targets = modules.includes(head) ? [...modules, embeddings] : modules;
+  return targets.some((target) => `.${moduleOf(weight)}`.endsWith(`.${target}`));
+}
+
 /**
  * The saved modules of a model, by their weights' names.
  * @throws {UserError} for a name that no module has, and for a module that has an adapter

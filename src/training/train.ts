@@ -4,15 +4,17 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
+import { meshSize, rankThreads } from '../distributed/mesh_shape.js';
 import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import { adapterTokens, readAdapterSettings } from './adapter_files.js';
-import { type Checkpoint, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { type Checkpoint, checkpointFolder, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset, type TokeniseProgress } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
+import type { Shards } from './fully_sharded.js';
 import { expectMemory, type MemoryPlan, planMemory } from './memory_plan.js';
 import {
   MetricsLog,
@@ -126,8 +128,8 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
     config,
     documents: training.selection,
     validation: validation.selection,
-    ranks: config.dataParallel,
-    threads: Math.max(1, Math.floor(threads / config.dataParallel)),
+    ranks: meshSize(config.mesh),
+    threads: rankThreads(threads, meshSize(config.mesh)),
     checkpoint: run.checkpoint,
     peakFlops: await measurePeak(config.device, threads, config.dtype),
   };
@@ -203,7 +205,7 @@ function runFingerprint({ config, files, objective, adapter }: Subject, dataset:
     tokenisedFolder: _f,
     ...rest
   } = config;
-  const { device: _v, dataParallel: _p, activationCheckpointing: _a, ...settings } = rest;
+  const { device: _v, mesh: _p, fullyShard: _s, activationCheckpointing: _a, ...settings } = rest;
   return createHash('sha256')
     .update(
       JSON.stringify({
@@ -250,7 +252,7 @@ class Run implements RankDuties {
     fingerprint: string,
     options: TrainOptions,
   ): Promise<Run> {
-    const checkpoints = join(config.output, 'checkpoints');
+    const checkpoints = checkpointFolder(config.output);
     await mkdir(config.output, { recursive: true });
     if (!config.resume) await rm(checkpoints, { recursive: true, force: true });
     const checkpoint = await latestCheckpoint(checkpoints);
@@ -318,22 +320,17 @@ class Run implements RankDuties {
     this.#options.onValidation?.(metrics);
   }
 
-  checkpointDue(step: number): boolean {
-    const { checkpointEvery } = this.#config;
-    return checkpointEvery > 0 && step % checkpointEvery === 0;
-  }
-
-  async save(step: number, optimizer: AdamW, keepAll = false): Promise<void> {
+  async save(step: number, optimizer: AdamW, shards: Shards | null, keepAll: boolean): Promise<void> {
     const checkpoint = { step, fingerprint: this.#fingerprint, seconds: this.#seconds() };
     const keep = keepAll ? Number.POSITIVE_INFINITY : this.#config.keepLast;
-    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), keep);
+    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), keep, shards?.communicator);
   }
 
-  async finished({ model, files }: LoadedModel): Promise<void> {
+  async finished({ model, files }: LoadedModel, shards: Shards | null): Promise<void> {
     const { output, method } = this.#config;
     const seconds = this.#seconds();
     if (method === 'lora') await exportAdapter(output, model, files, this.#config);
-    else await exportModel(output, model, files);
+    else await exportModel(output, model, files, { shards });
     const plan = this.#plan!;
     const last = (await readMetrics(this.#log.file)).at(-1);
     this.result = {

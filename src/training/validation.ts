@@ -1,6 +1,5 @@
 // The rows that are held out of training, and the loss on them.
 
-import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import type { CausalLM } from '../nn/model.js';
 import { tokenLogprobs } from '../ops/cross_entropy.js';
@@ -9,6 +8,7 @@ import { launch } from '../tensor/launch.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Documents } from './documents.js';
+import type { GradientExchange, PassHooks } from './gradient_exchange.js';
 import type { ValidationMetrics } from './metrics.js';
 import { evaluateObjective, type LoadedObjective } from './objectives/objective.js';
 import { assembleBatch, type PackingPlan, packDocuments } from './packing.js';
@@ -99,7 +99,7 @@ export class Validation {
   async losses(
     model: CausalLM,
     objective: LoadedObjective,
-    communicator: Communicator | null,
+    exchange: GradientExchange | null,
   ): Promise<Omit<ValidationMetrics, 'step'>> {
     const { count, trained } = this.#packing;
     const own = objective.name !== 'cross-entropy';
@@ -109,23 +109,33 @@ export class Validation {
       const total = totals.narrow(0, at, 1);
       launch('add', [total, share, total], [factor]);
     };
-    for (let index = communicator?.rank ?? 0; index < count; index += communicator?.size ?? 1)
-      scope(() => {
-        const documents = Array.from(this.#packing.pack(index).documents, (number) => this.#documents.at(number));
-        const packed = assembleBatch(documents);
-        const upload = (data: Int32Array) => Tensor.from(model.device, data);
-        const hidden = model.forward({
-          kind: 'packed',
-          tokens: upload(packed.tokens),
-          positions: upload(packed.positions),
-          cuSeqlens: upload(packed.cuSeqlens),
-        });
-        add(0, sum(tokenLogprobs(hidden, model.outputWeight, upload(packed.targets)).logprobs), -1 / trained);
-        if (!own) return;
-        const window = { trained, rows };
-        add(1, evaluateObjective(objective, { model, hidden, rows: documents, packed, window }), 1);
+    const { rank, size } = exchange?.communicator ?? { rank: 0, size: 1 };
+    const run = (index: number, counts: boolean, hooks?: PassHooks) => {
+      const documents = Array.from(this.#packing.pack(index).documents, (number) => this.#documents.at(number));
+      const packed = assembleBatch(documents);
+      const upload = (data: Int32Array) => Tensor.from(model.device, data);
+      const hidden = model.forward({
+        kind: 'packed',
+        tokens: upload(packed.tokens),
+        positions: upload(packed.positions),
+        cuSeqlens: upload(packed.cuSeqlens),
+        ...(hooks && { layers: hooks }),
       });
-    communicator?.allReduce(totals);
+      if (!counts) return;
+      add(0, sum(tokenLogprobs(hidden, model.outputWeight, upload(packed.targets)).logprobs), -1 / trained);
+      if (!own) return;
+      const window = { trained, rows };
+      add(1, evaluateObjective(objective, { model, hidden, rows: documents, packed, window }), 1);
+    };
+    for (let start = 0; start < count; start += size) {
+      const index = start + rank;
+      const counts = index < count;
+      // A rank that has no pack left runs another's where it must keep step.
+      if (!counts && !exchange?.lockstep) continue;
+      const pass = (hooks?: PassHooks) => run(counts ? index : 0, counts, hooks);
+      scope(() => (exchange ? exchange.evaluate(pass) : pass()));
+    }
+    exchange?.communicator.allReduce(totals);
     const [loss = Number.NaN, value = Number.NaN] = await totals.readFloats();
     const wrong = [loss, value].find((each) => !Number.isFinite(each));
     if (wrong !== undefined)

@@ -110,7 +110,7 @@ it('trains again for another text of the file that names the loss, and not for a
   writeFileSync(join(folder, 'constant.ts'), 'export const x = 1;');
   await runStudy(config({}), { services: new FakeServices() });
   expect(
-    notDone(await planOf(config({ activationCheckpointing: 'none', dataParallel: 2, checkpointEvery: 3 }))),
+    notDone(await planOf(config({ activationCheckpointing: 'none', mesh: { dp: 2 }, checkpointEvery: 3 }))),
   ).toEqual([]);
   writeFileSync(join(folder, 'constant.ts'), 'export const x = 2;');
   expect(notDone(await planOf(config({})))[0]).toBe('train small raw to do: changed since: files');

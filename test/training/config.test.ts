@@ -55,7 +55,8 @@ describe('parseTrainConfig', () => {
       { ...required, method: 'full', stochasticRounding: true },
       "Expected 'stochasticRounding' to be false without 'method: full' and 'dtype: bf16'",
     ],
-    [{ ...required, dataParallel: 9 }, "Expected 'dataParallel' to be at most 'gradientAccumulation', 8"],
+    [{ ...required, mesh: { dp: 9 } }, "Expected 'mesh.dp' to be at most 'gradientAccumulation', 8"],
+    [{ ...required, fullyShard: true }, "Expected 'fullyShard' to be false on one device"],
   ])('refuses %j in one line', (settings, message) => {
     let received = '';
     try {

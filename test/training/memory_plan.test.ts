@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { modelFamily } from '../../models/registry.js';
 import { Device } from '../../src/tensor/device.js';
 import { parseTrainConfig } from '../../src/training/config.js';
 import { documentsInMemory } from '../../src/training/documents.js';
@@ -93,9 +94,26 @@ describe('planMemory', () => {
 
   it('grows with ranks and tokens', () => {
     const one = planMemory(source, settings({}), 100);
-    const two = planMemory(source, settings({ dataParallel: 2 }), 100);
+    const two = planMemory(source, settings({ mesh: { dp: 2 } }), 100);
     expect(two.total).toBe(2 * one.total);
     expect(planMemory(source, settings({}), 200).activations).toBe(2 * one.activations);
+  });
+
+  it('has every weight, gradient and moment once where ranks keep parts, and two layers on each', () => {
+    const plan = (changes: object) =>
+      planMemory(source, settings({ method: 'full', mesh: { dp: 4 }, ...changes }), 100);
+    const [copies, parts] = [plan({}), plan({ fullyShard: true })];
+    expect(parts.optimizer).toBe(copies.optimizer / 4);
+    expect(parts.activations).toBe(copies.activations);
+    const { shapes } = modelFamily(source).prepare(source);
+    const bytes = (pattern: RegExp) =>
+      [...shapes].reduce(
+        (sum, [name, shape]) => sum + (pattern.test(name) ? 4 * shape.reduce((a: number, b: number) => a * b) : 0),
+        0,
+      );
+    const [layer, outside] = [bytes(/\.layers\.0\./), bytes(/^(?!.*\.layers\.)/)];
+    expect(parts.weights).toBe(copies.weights / 4 + 4 * (2 * layer + outside));
+    expect(parts.gradients).toBe(copies.gradients / 4 + 4 * (layer + outside));
   });
 });
 
@@ -104,7 +122,7 @@ describe('expectMemory', () => {
     [{ activationCheckpointing: 'none' }, 1e6, /set 'activationCheckpointing: layer'$/],
     [{}, 1e6, /lower 'sequenceLength'$/],
     [{}, 1, /choose a smaller 'model' or 'dtype: bf16'$/],
-    [{ dataParallel: 2 }, 1, /lower 'dataParallel'$/],
+    [{ mesh: { dp: 2 } }, 1, /set 'fullyShard: true', or lower 'mesh.dp'$/],
     [{ method: 'full' }, 1, /set 'method: lora'$/],
   ])('refuses what does not fit in one line with the remedy: %j, %d tokens', (changes, tokens, remedy) => {
     const plan = planMemory(source, settings(changes), tokens);

@@ -1,6 +1,9 @@
 // Tiny students and documents for the tests of training.
+import { expect } from 'vitest';
+import { Communicator } from '../../src/distributed/communicator.js';
+import type { ActivationCheckpointing } from '../../src/nn/context.js';
 import { type LoadedModel, loadModel } from '../../src/nn/load.js';
-import type { Device } from '../../src/tensor/device.js';
+import { Device } from '../../src/tensor/device.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import {
   createDocument,
@@ -8,6 +11,8 @@ import {
   documentsInMemory,
   type TrainingDocument,
 } from '../../src/training/documents.js';
+import { FullySharded, Shards } from '../../src/training/fully_sharded.js';
+import { GradientReduction } from '../../src/training/gradient_exchange.js';
 import { adapterTensors, attachLora } from '../../src/training/lora_modules.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
@@ -16,7 +21,7 @@ import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer, type TrainerOptions } from '../../src/training/trainer.js';
-import { type GoldenModel, modelFolder } from '../support/fixtures.js';
+import { expectClose, type GoldenModel, modelFolder, relativeError } from '../support/fixtures.js';
 
 export const allLinears = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
@@ -53,6 +58,8 @@ export function listOf(documents: Documents): TrainingDocument[] {
 
 export interface Student extends LoadedModel {
   parameters: ReadonlyMap<string, Tensor>;
+  /** Where ranks keep parts of the model: this one's. */
+  shards?: Shards;
 }
 
 /** A golden model, with every weight trainable, or with adapters of rank 4 whose B is not zero. */
@@ -118,9 +125,12 @@ export async function runSteps(
   const stored = documentsInMemory(documents);
   const plan = await TrainingPlan.create(stored, { ...shape, seed: 3 });
   const options = { bits, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, stochasticRounding };
-  const optimizer = new AdamW(student.parameters, options);
+  const { model, shards } = student;
+  const parameters = shards?.of(student.parameters) ?? student.parameters;
+  const place = shards ? (name: string) => shards.place(name) : null;
+  const optimizer = new AdamW(parameters, options, shards?.masters, place);
   const trainer = new Trainer({
-    ...{ model: student.model, parameters: student.parameters, optimizer, learningRate, maxGradNorm: 1 },
+    ...{ model, parameters, optimizer, learningRate, maxGradNorm: 1 },
     ...{
       schedule: createSchedule('cosine', plan.totalSteps, 0),
       activationCheckpointing: 'none' as const,
@@ -142,4 +152,64 @@ export async function runSteps(
     optimizer.dispose();
   }
   return { losses, gradNorms };
+}
+
+export interface RankSettings extends Partial<RunSettings> {
+  method: 'full' | 'lora';
+  model: GoldenModel;
+  dtype?: 'f32' | 'bf16';
+  activationCheckpointing?: ActivationCheckpointing;
+  /** Each rank keeps a part of the model. */
+  sharded?: boolean;
+  /** 0: no clipping. */
+  maxGradNorm?: number;
+}
+
+let groups = 0;
+
+/** Trains a student on several ranks, which are devices of this thread. @returns what each of them has at the end */
+export async function trainOnRanks(ranks: number, settings: RankSettings, documents: readonly TrainingDocument[]) {
+  const { method, model: name, dtype = 'f32', sharded = false, ...shape } = settings;
+  const { activationCheckpointing = 'none', maxGradNorm = 1 } = settings;
+  const devices = Array.from({ length: ranks }, () => Device.open('cpu', { threads: 1 }));
+  const group = `ranks-${process.pid}-${++groups}`;
+  const results = await Promise.all(
+    devices.map(async (device, rank) => {
+      const student: Student = await openStudent(device, name, method, { dropout: 0.1, dtype });
+      const { model, parameters } = student;
+      const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
+      const shards = communicator && sharded ? new Shards(communicator) : null;
+      if (shards) {
+        for (const [each, tensor] of [...model.weights, ...adapterTensors(model)]) shards.add(each, tensor);
+        student.shards = shards;
+      }
+      const exchange = shards
+        ? new FullySharded(model, shards)
+        : communicator && new GradientReduction(model, parameters, communicator);
+      const run = await runSteps(student, documents, shape, { exchange, activationCheckpointing, maxGradNorm });
+      shards?.gather(parameters);
+      const weights = await readAll(parameters);
+      shards?.dispose();
+      model.dispose();
+      expect(device.statistics().liveTensors).toBe(0);
+      return { ...run, weights };
+    }),
+  );
+  await Promise.all(devices.map((device) => device.close()));
+  return results;
+}
+
+/** Expects every rank to end with the same bits, which are those of `alone` but for 1e-6 of rounding. */
+export function expectTrained(
+  results: Awaited<ReturnType<typeof trainOnRanks>>,
+  [alone]: Awaited<ReturnType<typeof trainOnRanks>>,
+): void {
+  for (const { losses, gradNorms, weights } of results) {
+    expect(losses.length).toBeGreaterThanOrEqual(10);
+    expectClose(losses, alone!.losses, 1e-6, 'losses');
+    expectClose(gradNorms, alone!.gradNorms, 2e-6, 'gradient norms');
+    for (const [name, values] of weights) expect(values, name).toEqual(results[0]!.weights.get(name));
+  }
+  for (const [name, values] of alone!.weights)
+    expect(relativeError(results[0]!.weights.get(name)!, values), name).toBeLessThan(1e-6);
 }

@@ -152,7 +152,7 @@ describe('train', () => {
   });
 
   it('validates on rows that never train, and goes on from an interruption with the same losses', async () => {
-    const changes = { validationSplit: 0.25, validateEvery: 2, maxSteps: 7, dataParallel: 2 };
+    const changes = { validationSplit: 0.25, validateEvery: 2, maxSteps: 7, mesh: { dp: 2 } };
     const starts: TrainStart[] = [];
     const result = await run('validated', changes, { onStart: (start) => starts.push(start) });
     const losses = await readValidation(join(folder, 'validated', 'metrics.jsonl'));
@@ -205,7 +205,7 @@ describe('train', () => {
 
   it('trains the same on two ranks in threads of their own', async () => {
     const alone = await run('one-rank', { maxSteps: 6 });
-    const together = await run('two-ranks', { maxSteps: 6, dataParallel: 2 });
+    const together = await run('two-ranks', { maxSteps: 6, mesh: { dp: 2 } });
     expect(together.steps).toBe(alone.steps);
     const losses = async (name: string) => (await curve(name)).map(({ loss }) => loss);
     expectClose(await losses('two-ranks'), await losses('one-rank'), 1e-6, 'losses');
@@ -216,7 +216,7 @@ describe('train', () => {
     await cp(modelFolder('chat'), broken, { recursive: true });
     const failing = run(
       'rank-fails',
-      { model: broken, dataParallel: 2 },
+      { model: broken, mesh: { dp: 2 } },
       {
         onStart: () => {
           throw new Error('rank 0 failed');
@@ -273,7 +273,7 @@ describe('train', () => {
 
   it('skips the update of a step that is not finite when asked to, on every rank, and not ten in a row', async () => {
     const objective = await objectiveFile('nan.mjs', "return rows.some(({ id }) => id === 'q7') ? NaN : 1;");
-    const changes = { objective, validationSplit: 0, dataParallel: 2 };
+    const changes = { objective, validationSplit: 0, mesh: { dp: 2 } };
     await expect(run('stopped', changes)).rejects.toThrow(/^Loss is NaN at step \d+; lower 'learningRate'/);
     const skipped: SkippedStep[] = [];
     const result = await run('skipped', { ...changes, nonFinite: 'skip' }, { onSkip: (step) => skipped.push(step) });
@@ -316,7 +316,7 @@ describe('train', () => {
 
   it('says which rank died', async () => {
     const objective = await objectiveFile('dies.mjs', 'if (!isMainThread) process.exit(7); return 1;');
-    await expect(run('died', { objective, validationSplit: 0, dataParallel: 2 })).rejects.toThrow(
+    await expect(run('died', { objective, validationSplit: 0, mesh: { dp: 2 } })).rejects.toThrow(
       /^Rank 1 ended early with code 7; the same command goes on from the last checkpoint$/,
     );
   });

@@ -69,7 +69,7 @@ it('trains the example: equal weights are cross-entropy, others are not, and two
   const alone = await losses(late, { objective: example });
   expect(Math.abs(alone[0]! - crossEntropy[0]!)).toBeGreaterThan(1e-2);
   expect(alone.at(-1)!).toBeLessThan(alone[0]!);
-  expectClose(await losses(late, { objective: example, dataParallel: 2 }), alone, 1e-5, 'two ranks');
+  expectClose(await losses(late, { objective: example, mesh: { dp: 2 } }), alone, 1e-5, 'two ranks');
 });
 
 it('is the same however a window is cut', async () => {

@@ -1,0 +1,112 @@
+// Whole runs with a model that several ranks keep parts of, in worker threads as the command line starts them.
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
+import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
+import { type TrainOptions, train } from '../../src/training/train.js';
+import { expectClose, modelFolder, relativeError } from '../support/fixtures.js';
+import { readSafetensors } from '../support/safetensors.js';
+
+describe('a fully sharded run', () => {
+  let folder: string;
+  let data: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sharded-'));
+    data = join(folder, 'data.jsonl');
+    const rows = Array.from({ length: 24 }, (_, index) => ({
+      id: `q${index}`,
+      messages: [
+        { role: 'user', content: `What is ${index} plus ${index}?` },
+        { role: 'assistant', content: `<think>\n${'step '.repeat(index % 5)}\n</think>\n\n${2 * index}` },
+      ],
+    }));
+    await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const run = (output: string, changes: Partial<TrainSettings>, options: TrainOptions = {}) => {
+    const shape = { sequenceLength: 150, maxSteps: 10, epochs: 8, gradientAccumulation: 5, validateEvery: 4 };
+    const settings = { threads: 2, validationSplit: 0.2, learningRate: 1e-3, warmupRatio: 0, optimizer: 'adamw' };
+    const files = { data, output: join(folder, output), tokenisedFolder: join(folder, 'tokenised') };
+    return train(
+      parseTrainConfig({ model: modelFolder('chat'), ...files, ...shape, ...settings, ...changes }),
+      options,
+    );
+  };
+  const sharded = (dp: number) => ({ mesh: { dp }, fullyShard: true });
+  const losses = async (output: string) =>
+    (await readMetrics(join(folder, output, 'metrics.jsonl'))).map(({ loss }) => loss);
+  const validation = async (output: string) =>
+    (await readValidation(join(folder, output, 'metrics.jsonl'))).map(({ validationLoss }) => validationLoss);
+  const weights = (output: string, file = 'model') => readSafetensors(join(folder, output, `${file}.safetensors`));
+  /** Stops after the given step with a checkpoint. */
+  const interrupt = async (output: string, changes: Partial<TrainSettings>, after: number) => {
+    const controller = new AbortController();
+    const onStep = ({ step }: StepMetrics) => step === after - 1 && controller.abort(new Error('stopped by the test'));
+    await expect(run(output, changes, { signal: controller.signal, onStep })).rejects.toThrow('stopped by the test');
+  };
+
+  async function expectSame(output: string, other: string, tolerance: number, file?: string): Promise<void> {
+    expectClose(await losses(output), await losses(other), tolerance, 'losses');
+    expectClose(await validation(output), await validation(other), tolerance, 'validation losses');
+    const expected = weights(other, file);
+    expect([...weights(output, file).keys()]).toEqual([...expected.keys()]);
+    for (const [name, { data: values }] of weights(output, file))
+      expect(relativeError(values, expected.get(name)!.data), name).toBeLessThanOrEqual(tolerance);
+  }
+
+  it('goes on exactly, and on another number of ranks with the same losses', async () => {
+    await run('alone', { method: 'full' });
+    expect((await losses('alone')).length).toBe(10);
+    await run('four', { method: 'full', ...sharded(4) });
+    await expectSame('four', 'alone', 1e-6);
+    for (const [from, to] of [
+      [4, 4],
+      [2, 4],
+      [4, 1],
+      [1, 2],
+    ] as const) {
+      const on = (dp: number) => ({ method: 'full' as const, ...(dp > 1 ? sharded(dp) : {}) });
+      const output = `${from}-${to}`;
+      await interrupt(output, on(from), 5);
+      const checkpoints = join(folder, output, 'checkpoints');
+      expect(await readdir(checkpoints)).toEqual(['step-00000005']);
+      const files = (await readdir(join(checkpoints, 'step-00000005'))).filter((name) => name.startsWith('state'));
+      expect(files).toHaveLength(from);
+      await run(output, on(to));
+      await expectSame(output, from === to ? 'four' : 'alone', from === to ? 0 : 1e-6);
+    }
+  });
+
+  it('trains adapters and whole modules of a frozen model, and goes on from them', async () => {
+    const lora = {
+      rank: 4,
+      dropout: 0.1,
+      modulesToSave: ['embed_tokens', 'norm'],
+      targetModules: ['q_proj', 'down_proj'],
+    };
+    for (const dtype of ['f32', 'bf16'] as const) {
+      const changes = { lora, dtype, validationSplit: 0 };
+      await run(`lora-${dtype}`, { ...changes, mesh: { dp: 4 } });
+      await run(`lora-${dtype}-4`, { ...changes, ...sharded(4) });
+      const tolerance = dtype === 'f32' ? 1e-6 : 2e-3;
+      await expectSame(`lora-${dtype}-4`, `lora-${dtype}`, tolerance, 'adapter_model');
+      const again = { dtype, validationSplit: 0, adapter: join(folder, `lora-${dtype}`), maxSteps: 3 };
+      await run(`again-${dtype}`, { ...again, mesh: { dp: 2 } });
+      await run(`again-${dtype}-2`, { ...again, ...sharded(2) });
+      await expectSame(`again-${dtype}-2`, `again-${dtype}`, tolerance, 'adapter_model');
+    }
+  });
+
+  it('starts from the exact values of the files, and keeps masters of bf16 weights', async () => {
+    const changes = { method: 'full', dtype: 'bf16', optimizer: 'adamw_8bit' } as const;
+    await run('bf16', changes);
+    await run('bf16-4', { ...changes, ...sharded(4) });
+    await expectSame('bf16-4', 'bf16', 2e-3);
+    await interrupt('bf16-again', { ...changes, ...sharded(4) }, 4);
+    await run('bf16-again', { ...changes, ...sharded(4) });
+    await expectSame('bf16-again', 'bf16-4', 0);
+  });
+});
