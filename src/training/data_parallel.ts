@@ -9,7 +9,7 @@ import { type RankDuties, type RankSetup, trainRank } from './rank.js';
 import type { RankMessage } from './rank_worker.js';
 
 /** How long the others may take to notice that a rank failed, before their threads are ended. */
-const graceMilliseconds = 1000;
+const graceMilliseconds = 5000;
 
 let groups = 0;
 
@@ -26,7 +26,11 @@ export async function trainDataParallel(
     startRank({ ...setup, group, rank: index + 1 }),
   );
   const errors: Error[] = [];
-  const settle = (promise: Promise<unknown>) => promise.then(undefined, (error: Error) => void errors.push(error));
+  let ending = false; // from then on ranks end because they are told to, which is no error of theirs
+  const settle = (promise: Promise<unknown>) =>
+    promise.then(undefined, (error: Error) => {
+      if (!ending) errors.push(error);
+    });
   const endWorkers = () => Promise.all(workers.map(({ worker }) => worker.terminate()));
   try {
     const own = trainRank({ ...setup, group, rank: 0 }, duties);
@@ -38,6 +42,7 @@ export async function trainDataParallel(
         Promise.all(others),
         new Promise((resolve) => setTimeout(resolve, graceMilliseconds).unref()),
       ]);
+      ending = true;
       await endWorkers();
     }
     const finished = await own.catch((error: Error) => {
