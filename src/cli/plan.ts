@@ -2,10 +2,12 @@ import type { Command } from 'commander';
 import pc from 'picocolors';
 import { readYaml } from '../data/yaml_file.js';
 import type { StudyConfig } from '../pipeline/config.js';
+import type { StudyContext } from '../pipeline/context.js';
 import type { PlannedStage, StudyPlan } from '../pipeline/plan.js';
 import type { Prediction, StagePrediction } from '../pipeline/predict.js';
 import { formatDuration } from '../pipeline/progress.js';
-import type { Services } from '../pipeline/services.js';
+import { alignColumns } from '../report/columns.js';
+import { addExpected, type Expected } from '../report/expected.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
 import { type GlobalOptions, overlay } from './options.js';
@@ -30,7 +32,10 @@ export function addPlan(program: Command): void {
         const { createEngineServices } = await import('../pipeline/engine_services.js');
         const services = createEngineServices(config);
         try {
-          const { plan, stages, prediction } = await planAndPredict(config, services);
+          const { lookingContext, planStudy } = await import('../pipeline/plan.js');
+          const context = await lookingContext(config, services);
+          const plan = await planStudy(context);
+          const { stages, prediction } = await predictPlan(context, plan);
           console.log(renderPlan(plan));
           console.log(`\n${renderPrediction(config, stages, prediction)}`);
         } finally {
@@ -45,18 +50,11 @@ export function modelsOf({ teacher, compressors, truncate, students }: StudyConf
   return truncate === null ? models : [...models, truncate.tokenizer];
 }
 
-/** Opens models only to measure how fast they are, and only those that this machine has not measured before. */
-export async function planAndPredict(
-  config: StudyConfig,
-  services: Services,
-): Promise<{ plan: StudyPlan; stages: StagePrediction[]; prediction: Prediction }> {
-  const { lookingContext, planStudy } = await import('../pipeline/plan.js');
+/** Opens models only to measure how fast they are, and only what this machine has not measured today. */
+export async function predictPlan(context: StudyContext, plan: StudyPlan) {
   const { predict } = await import('../pipeline/predict.js');
   const { RateBook } = await import('../pipeline/rates.js');
-  const context = await lookingContext(config, services);
-  const plan = await planStudy(context);
-  const measure = async (model: string) => ({ inference: await services.measure(model) });
-  return { plan, ...(await predict(context, plan, new RateBook(config), measure)) };
+  return predict(context, plan, new RateBook(context.config));
 }
 
 const marks = { done: pc.green('✓'), 'to do': pc.yellow('•'), waits: pc.dim('…') };
@@ -83,6 +81,27 @@ export function renderPlan({ stages }: StudyPlan): string {
     .join('\n');
 }
 
+/** `120 (80–200)` */
+export function withInterval({ expected, low, high }: Expected, format: (value: number) => string): string {
+  return low === high ? format(expected) : `${format(expected)} (${format(low)}–${format(high)})`;
+}
+
+interface Line {
+  name: string;
+  tokens: Expected;
+  seconds: Expected;
+  left: number;
+}
+
+function sum(name: string, stages: readonly StagePrediction[]): Line {
+  return {
+    name,
+    tokens: addExpected(stages.map(({ tokens }) => tokens)),
+    seconds: addExpected(stages.map(({ seconds }) => seconds)),
+    left: stages.reduce((total, { left }) => total + left, 0),
+  };
+}
+
 /** What is left, stage by stage and arm by arm. */
 export function renderPrediction(
   { device }: StudyConfig,
@@ -90,35 +109,25 @@ export function renderPrediction(
   { basis }: Prediction,
 ): string {
   const unit = device.startsWith('cuda') ? 'GPU' : 'CPU';
-  const lines = (entries: readonly { name: string; tokens: number; seconds: number; left: number }[]) => {
-    const cells = entries.map(({ name, tokens, seconds, left }) => [
-      name,
-      tokens.toLocaleString('en-US'),
-      formatDuration(seconds),
-      (seconds / 3600).toPrecision(3),
-      formatDuration(left),
-    ]);
-    const header = ['', 'tokens', 'time', `${unit}-hours`, 'left'];
-    const widths = header.map((title, column) => Math.max(title.length, ...cells.map((row) => row[column]!.length)));
-    return [header, ...cells]
-      .map((row) =>
-        row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))).join('  '),
-      )
-      .join('\n');
-  };
-  const sum = (name: string, of: readonly StagePrediction[]) => ({
-    name,
-    tokens: of.reduce((total, { tokens }) => total + tokens, 0),
-    seconds: of.reduce((total, { seconds }) => total + seconds, 0),
-    left: of.reduce((total, { left }) => total + left, 0),
-  });
-  const arms = [...new Set(stages.map(({ arm }) => arm))];
-  const byArm = arms.map((arm) =>
+  const count = (value: number) => Math.round(value).toLocaleString('en-US');
+  const table = (entries: readonly Line[]) =>
+    alignColumns(
+      ['', 'tokens', 'time', `${unit}-hours`, 'left'],
+      entries.map(({ name, tokens, seconds, left }) => [
+        name,
+        withInterval(tokens, count),
+        withInterval(seconds, formatDuration),
+        (seconds.expected / 3600).toPrecision(3),
+        formatDuration(left),
+      ]),
+      1,
+    ).join('\n');
+  const byStage = stages.map(({ label, ...rest }) => ({ name: label, ...rest }));
+  const byArm = [...new Set(stages.map(({ arm }) => arm))].map((arm) =>
     sum(
       arm === null ? 'for all arms' : `arm ${arm}`,
       stages.filter((stage) => stage.arm === arm),
     ),
   );
-  const byStage = stages.map(({ label, ...rest }) => ({ name: label, ...rest }));
-  return [lines(byStage), '', lines([...byArm, sum('all', stages)]), '', basis].join('\n');
+  return [table(byStage), '', table([...byArm, sum('all', stages)]), '', basis].join('\n');
 }

@@ -5,10 +5,11 @@ import type { StageName } from '../pipeline/context.js';
 import type { Prediction } from '../pipeline/predict.js';
 import { formatDuration, type Progress } from '../pipeline/progress.js';
 import type { Services } from '../pipeline/services.js';
+import { addExpected } from '../report/expected.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
 import { addMeshOption, type GlobalOptions, overlay } from './options.js';
-import { modelsOf, planAndPredict, renderPlan } from './plan.js';
+import { modelsOf, predictPlan, renderPlan, withInterval } from './plan.js';
 
 const runExamples = `
 The file names a teacher, compressors, students and questions; examples/reference.yaml explains every key.
@@ -79,14 +80,20 @@ async function dryRun(file: string, options: GlobalOptions): Promise<void> {
 async function announce(config: StudyConfig, services: Services, progress: Progress): Promise<Prediction | null> {
   const { lookingContext, planStudy } = await import('../pipeline/plan.js');
   const context = await lookingContext(config, services);
-  if (Object.keys(context.folder.manifest.stages).length > 0) {
-    progress.note(renderPlan(await planStudy(context)));
+  const plan = await planStudy(context);
+  progress.note(renderPlan(plan));
+  if (Object.keys(context.folder.manifest.stages).length > 0) return null;
+  progress.note('Measuring how fast this machine is …');
+  try {
+    const { prediction } = await predictPlan(context, plan);
+    const seconds = addExpected(Object.values(prediction.stages).map((stage) => stage.seconds));
+    progress.note(`All of it takes about ${withInterval(seconds, formatDuration)}. ${prediction.basis}`);
+    return prediction;
+  } catch (error) {
+    // What is wrong with the prompts or the rows, the stages say better.
+    progress.note(`How long it takes cannot be said: ${error instanceof Error ? error.message : error}`);
     return null;
   }
-  const { plan, prediction } = await planAndPredict(config, services);
-  const seconds = Object.values(prediction.stages).reduce((sum, stage) => sum + stage.seconds, 0);
-  progress.note(`${renderPlan(plan)}\nAll of it takes about ${formatDuration(seconds)}. ${prediction.basis}`);
-  return prediction;
 }
 
 /** Runs some stages of the study in `file`; default all. */

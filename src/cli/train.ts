@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
-import { createProgress, formatDuration, type Meter, type Progress } from '../pipeline/progress.js';
-import type { TokeniseProgress } from '../training/dataset.js';
+import { createProgress, formatDuration, type Meter } from '../pipeline/progress.js';
+import { tokeniseMeter } from '../pipeline/tokenise_meter.js';
 import { describeMemory, formatBytes } from '../training/memory_plan.js';
 import type { TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
@@ -54,7 +54,7 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
     const state = () => step + validation;
     const work = train(config, {
       signal,
-      onTokenise: showTokenising(progress),
+      onTokenise: tokeniseMeter(progress),
       onStart: (start) => {
         progress.note(describeStart(start));
         progress.note(describeRoom(start));
@@ -79,21 +79,6 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
       `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}${result.validationLoss == null ? '' : `, validation loss ${result.validationLoss.toFixed(4)}`}`,
     );
   });
-}
-
-/** A meter for tokenising, once that takes longer than a moment. */
-function showTokenising(progress: Progress): (state: TokeniseProgress) => void {
-  const begin = performance.now();
-  let meter: Meter | null = null;
-  let [megabytes, tokens] = [0, 0];
-  return (state) => {
-    if (meter === null && performance.now() - begin < 1000) return;
-    meter ??= progress.start('tokenise', Math.ceil(state.totalBytes / 1e6), 0, 'MB');
-    const now = Math.ceil(state.bytes / 1e6);
-    meter.advance(now - megabytes, state.tokens - tokens);
-    [megabytes, tokens] = [now, state.tokens];
-    if (state.done) meter.finish();
-  };
 }
 
 /** The YAML of a study says who teaches; that of a training run says what data to train on. */

@@ -17,8 +17,13 @@ import { train } from '../training/train.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import type { StudyConfig } from './config.js';
 import { measureRates } from './measure.js';
+import { measureTraining } from './measure_training.js';
 import { numericsOf } from './numerics.js';
 import type { OpenModel, Services, TextRequest, TextTokenizer } from './services.js';
+import { textOf } from './text_of.js';
+
+/** Prompts that are enough to know how fast an engine is. */
+const mostTried = 16;
 
 /** One model at a time is in memory; the same base with another adapter is not loaded again, unless replicas have it. */
 interface Opened {
@@ -30,6 +35,8 @@ interface Opened {
   loaded: LoadedModel | null;
   files: ModelFiles;
   engine: RequestServer<unknown>;
+  /** That opening it took. */
+  seconds: number;
   close(): Promise<void>;
 }
 
@@ -70,9 +77,11 @@ export function createEngineServices(
 
   const load = async (model: string, text: TextOptions = {}, adapter?: string): Promise<Opened> => {
     await close();
+    const begin = performance.now();
     const opened = await (parallel ? openReplicas(model, text, adapter) : openHere(model, text));
     note(opened.engine.startupReport());
-    current = { model, adapter: parallel ? adapter : undefined, replaced: false, ...opened };
+    const seconds = (performance.now() - begin) / 1000;
+    current = { model, adapter: parallel ? adapter : undefined, replaced: false, seconds, ...opened };
     return current;
   };
 
@@ -131,9 +140,9 @@ export function createEngineServices(
       }
       return openModel(model, opened);
     },
-    async train(settings, { signal, onStep }) {
+    async train(settings, options) {
       await close(); // The trainer loads the model itself; two of them need not fit.
-      const { steps, trainedTokens, seconds, finalLoss } = await train(settings, { signal, onStep });
+      const { steps, trainedTokens, seconds, finalLoss } = await train(settings, options);
       return { steps, trainedTokens, seconds, finalLoss, devices: meshSize(settings.mesh) };
     },
     async machine() {
@@ -144,9 +153,27 @@ export function createEngineServices(
       return { Threads: threads, 'Instruction set': instructionSet, ...devices, Numerics: await numerics() };
     },
     numerics,
-    async measure(model) {
-      const opened = current?.model === model ? current : await load(model);
-      return measureRates(opened.engine, opened.files.config);
+    async measure(model, { prompts, behind, batch }) {
+      const here = current?.model === model && current.adapter === undefined && !current.replaced;
+      const { engine, files, seconds } = here ? current! : await load(model);
+      const tokenizer = plainTokenizer(needTokenizer(model, files.tokenizer));
+      const tried = (tokens: number) =>
+        prompts.slice(0, mostTried).map((messages) => ({
+          prompt: messages,
+          continuation: textOf(tokenizer, messages.at(-1)!.content, tokens),
+        }));
+      for (let tokens = behind; ; tokens = Math.floor(tokens / 2)) {
+        try {
+          return { ...(await measureRates(engine, tried(tokens), batch)), load: seconds };
+        } catch (error) {
+          if (tokens === 0) throw error; // The context does not even hold the prompts.
+        }
+      }
+    },
+    async measureTraining(settings, work) {
+      await close();
+      const { tokenizer } = await describe(settings.model);
+      return measureTraining(settings, plainTokenizer(needTokenizer(settings.model, tokenizer)), work);
     },
     close,
   };

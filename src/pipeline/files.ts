@@ -6,6 +6,7 @@ import { UserError } from '../errors.js';
 const remedies: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space',
   EDQUOT: 'the disk quota is used up; free some space',
+  EFBIG: 'the file may not grow; raise the limit on the size of files (ulimit -f)',
   EROFS: 'the file system is read-only; choose another folder',
   EACCES: 'this user may not write there; change its permissions or choose another folder',
   EPERM: 'this user may not write there; change its permissions or choose another folder',

@@ -1,5 +1,5 @@
 /** What a person sees while a stage works: a bar on a terminal, a line now and then elsewhere. */
-import { clearScreenDown } from 'node:readline';
+import { clearLine, clearScreenDown, cursorTo } from 'node:readline';
 import { SingleBar } from 'cli-progress';
 import pc from 'picocolors';
 
@@ -49,21 +49,40 @@ function everySecond(show: () => void): { stop(): void } {
 
 /** Writes to a stream: a bar with rate, tokens/s and time left where it is a terminal, else plain lines. */
 export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
-  const shown = new Set<string>();
-  const write = (line: string) => stream.write(`${line}\n`);
+  const prompted = new Set<string>();
+  const bar: Shown = { redraw: null };
+  const write = (line: string) => {
+    if (bar.redraw !== null) {
+      cursorTo(stream, 0);
+      clearLine(stream, 0);
+    }
+    stream.write(`${line}\n`);
+    bar.redraw?.();
+  };
   return {
     note: write,
     prompt(stage, text) {
-      if (shown.has(stage)) return;
-      shown.add(stage);
+      if (prompted.has(stage)) return;
+      prompted.add(stage);
       write(pc.dim(`first prompt of ${stage}:`));
       write(pc.dim(text.replace(/^/gm, '  │ ')));
     },
     start(stage, total, resumed, unit, state) {
       const count = new Count(total, resumed, unit, state ?? null);
-      return stream.isTTY === true ? barMeter(stream, stage, count) : lineMeter(write, stage, count);
+      return stream.isTTY === true ? barMeter(stream, stage, count, bar) : lineMeter(write, stage, count);
     },
   };
+}
+
+interface Description {
+  rate: string;
+  left: string;
+  state: string;
+}
+
+/** The bar that is on the screen: whoever writes a line draws it again below. */
+interface Shown {
+  redraw: (() => void) | null;
 }
 
 class Count {
@@ -88,7 +107,7 @@ class Count {
   }
 
   /** @param ended the work is over: tokens/s of all of it, no state */
-  describe(ended = false): { rate: string; left: string; state: string } {
+  describe(ended = false): Description {
     const fresh = this.done - this.resumed;
     const rate = fresh / this.seconds;
     const state = this.#state === null || ended ? '' : ` · ${this.#state()}`;
@@ -101,18 +120,35 @@ class Count {
   }
 }
 
-function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Meter {
-  const bar = new SingleBar({
-    stream,
-    format: `${pc.cyan(stage.padEnd(24))} {bar} {value}/{total} · {rate} · {left} left{state}`,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: false,
-    clearOnComplete: false,
-    gracefulExit: false,
-  });
+/** Widths of the bar: at its best, and the least that still says something. */
+const [wideBar, narrowBar] = [24, 6];
+/** Names are set in a column so wide, where there is room. */
+const nameColumn = 24;
+
+/** The bar's line: what does not fit into the width goes, first the bar, then the middle of the name, then the end. */
+export function barLine(columns: number, name: string, facts: string, progress: number): string {
+  const room = columns - 1 - facts.length;
+  const padded = name.padEnd(Math.min(nameColumn, room - 1 - wideBar - 1));
+  const width = Math.min(wideBar, room - padded.length - 2);
+  if (width < narrowBar) return `${pc.cyan(shortened(name, room - 1))} ${facts}`.slice(0, columns + pc.cyan('').length);
+  const full = Math.round(progress * width);
+  return `${pc.cyan(padded)} ${'█'.repeat(full)}${'░'.repeat(width - full)} ${facts}`;
+}
+
+function shortened(name: string, length: number): string {
+  if (name.length <= length) return name;
+  const kept = Math.max(2, length - 1);
+  return `${name.slice(0, Math.ceil(kept / 2))}…${name.slice(name.length - Math.floor(kept / 2))}`;
+}
+
+function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count, shown: Shown): Meter {
+  const draw = (_: unknown, { progress }: { progress: number }, { rate, left, state }: Description) =>
+    barLine(stream.columns ?? 80, stage, `${count.done}/${count.total} · ${rate} · ${left} left${state}`, progress);
+  // Drawn also where nothing changed: a note may have taken its line.
+  const kept = { hideCursor: false, clearOnComplete: false, gracefulExit: false };
+  const bar = new SingleBar({ stream, format: draw, forceRedraw: true, ...kept });
   bar.start(count.total, count.resumed, count.describe());
+  shown.redraw = () => bar.render();
   const clock = everySecond(() => bar.update(count.done, count.describe()));
   return {
     advance(done, tokens = 0) {
@@ -126,8 +162,9 @@ function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count): Mete
     },
     finish() {
       clock.stop();
+      shown.redraw = null;
       bar.update(count.done, { ...count.describe(true), left: '0s' });
-      bar.stop(); // on the line below the one where the bar began: what others wrote there meanwhile goes
+      bar.stop();
       clearScreenDown(stream);
     },
   };

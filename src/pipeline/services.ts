@@ -3,8 +3,9 @@
  * killed without a model. The real one is engine_services.ts.
  */
 import type { TrainConfig } from '../training/config.js';
+import type { TokeniseProgress } from '../training/dataset.js';
 import type { StepMetrics } from '../training/metrics.js';
-import type { InferenceRates } from './rates.js';
+import type { InferenceRates, TrainingRates } from './rates.js';
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
@@ -71,6 +72,20 @@ export interface TrainedStudent {
   devices?: number;
 }
 
+/** What is tried out: some prompts of a stage, tokens that stand behind each on average, sequences that run at once. */
+export interface InferenceWork {
+  prompts: readonly ChatMessage[][];
+  behind: number;
+  batch: number;
+}
+
+/** Some prompts of training rows, tokens of a target, and of a whole row. */
+export interface TrainingWork {
+  prompts: readonly ChatMessage[][];
+  target: number;
+  length: number;
+}
+
 export interface Services {
   /** A hash of weights, configuration, tokenizer and template; does not load the weights. */
   fingerprint(model: string): Promise<string>;
@@ -81,7 +96,11 @@ export interface Services {
   /** Rejects, with a checkpoint kept, when the signal is aborted. */
   train(
     config: TrainConfig,
-    options: { signal: AbortSignal; onStep: (metrics: StepMetrics, totalSteps: number | null) => void },
+    options: {
+      signal: AbortSignal;
+      onTokenise: (progress: TokeniseProgress) => void;
+      onStep: (metrics: StepMetrics, totalSteps: number | null) => void;
+    },
   ): Promise<TrainedStudent>;
   /** Facts about the machine for the manifest: device, instruction set, threads. */
   machine(): Promise<Record<string, string | number>>;
@@ -90,7 +109,9 @@ export interface Services {
    * compute. Part of the identity of every row that a model writes.
    */
   numerics(): Promise<string>;
-  /** How fast a model is here, tried out for a few seconds. Leaves it open. */
-  measure(model: string): Promise<InferenceRates>;
+  /** How fast a model writes here, tried out for some seconds. Leaves it open. */
+  measure(model: string, work: InferenceWork): Promise<InferenceRates>;
+  /** How fast a student trains here: two steps of its packs, of which nothing stays. Closes the open model. */
+  measureTraining(config: TrainConfig, work: TrainingWork): Promise<TrainingRates>;
   close(): Promise<void>;
 }

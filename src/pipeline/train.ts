@@ -15,6 +15,7 @@ import { throwIfInterrupted } from './interrupted.js';
 import type { Meter } from './progress.js';
 import type { Inputs } from './rounds.js';
 import type { TrainedStudent } from './services.js';
+import { tokeniseMeter } from './tokenise_meter.js';
 
 export interface TrainingResult extends TrainedStudent {
   /** Identity of the trained weights: rows, settings, base model. */
@@ -169,6 +170,7 @@ class TrainingWork {
     try {
       trained = await services.train(config, {
         signal,
+        onTokenise: tokeniseMeter(this.#context.progress, `${this.#label}: tokenise`),
         onStep: (metrics, totalSteps) => this.#onStep(metrics, totalSteps),
       });
     } catch (error) {

@@ -6,28 +6,11 @@ import { filterScript } from './script.js';
 import { styleSheet } from './style.js';
 import { verdicts } from './summary.js';
 import { escapeXml } from './svg.js';
-import {
-  armCells,
-  armColumns,
-  comparisonCells,
-  comparisonColumns,
-  compressionCells,
-  compressionColumns,
-  costCells,
-  costColumns,
-  costNote,
-  datasetCells,
-  datasetColumns,
-  figure,
-  gapCells,
-  gapColumns,
-  predictionCells,
-  predictionColumns,
-} from './tables.js';
+import * as tables from './tables.js';
 
 type Color = (arm: string) => string;
 
-function tableOf(header: readonly string[], rows: readonly (readonly string[])[], textColumns: number): string {
+function tableOf({ columns: header, rows, textColumns }: tables.Table): string {
   const cell = (tag: string, text: string, index: number) =>
     `<${tag}${index < textColumns ? '' : ' class="number"'}>${escapeXml(text)}</${tag}>`;
   const line = (tag: string, cells: readonly string[]) =>
@@ -49,7 +32,7 @@ function samples(data: ReportData, color: Color): string {
   const articles = data.samples.map(({ question, answer, dataset, texts }) => {
     const columns = texts.map(
       ({ arm, text, tokens }) =>
-        `<section data-arm="${escapeXml(arm)}" style="border-top-color:${color(arm)}"><h4>${escapeXml(arm)} · ${figure(tokens)} tokens</h4><pre>${escapeXml(text)}</pre></section>`,
+        `<section data-arm="${escapeXml(arm)}" style="border-top-color:${color(arm)}"><h4>${escapeXml(arm)} · ${tables.figure(tokens)} tokens</h4><pre>${escapeXml(text)}</pre></section>`,
     );
     return `<article data-dataset="${escapeXml(dataset)}"><p><strong>${escapeXml(question)}</strong> <span class="answer">${escapeXml(answer)}</span></p><div class="beside">${columns.join('')}</div></article>`;
   });
@@ -87,38 +70,35 @@ function parts(data: ReportData, color: Color): Part[] {
     'Lengths of traces before and after compression (the longest 1 % in the last bin)',
     lengthPlot(data, color),
   );
-  const gaps = gapCells(data);
-  const comparisons = comparisonCells(data);
-  const predictions = predictionCells(data);
+  const [gaps, comparisons] = [tables.gapTable(data), tables.comparisonTable(data)];
+  const predictions = tables.predictionTable(data);
   return [
-    ['arms', 'Arms', tableOf(armColumns, armCells(data), 3), note(armNote)],
+    ['arms', 'Arms', tableOf(tables.armTable(data)), note(armNote)],
     ['figures', 'Figures', `<div class="figures">\n${[...students, lengths].filter(Boolean).join('\n')}\n</div>`],
-    ...(gaps.length === 0
-      ? []
-      : [['datasets', 'By dataset', tableOf(gapColumns(data), gaps, 2), note(gapNote)] satisfies Part]),
+    ...(gaps.rows.length === 0 ? [] : [['datasets', 'By dataset', tableOf(gaps), note(gapNote)] satisfies Part]),
     [
       'comparisons',
       'Paired comparisons',
-      ...(comparisons.length === 0
+      ...(comparisons.rows.length === 0
         ? ['<p>A single arm: nothing to compare.</p>']
-        : [tableOf(comparisonColumns, comparisons, 3), note(comparisonNote)]),
+        : [tableOf(comparisons), note(comparisonNote)]),
     ],
     [
       'traces',
       'Traces and compression',
       `<p>${escapeXml(tracesSentence(data))}</p>`,
-      tableOf(compressionColumns, compressionCells(data), 1),
-      tableOf(datasetColumns(data), datasetCells(data), 1),
+      tableOf(tables.compressionTable(data)),
+      tableOf(tables.datasetTable(data)),
     ],
     ['examples', 'Traces beside their compressions', samples(data, color)],
-    ['costs', 'Costs', tableOf(costColumns(data), costCells(data), 1), note(costNote(data))],
-    ...(predictions.length === 0 ? [] : [expectedPart(data, predictions)]),
+    ['costs', 'Costs', tableOf(tables.costTable(data)), note(tables.costNote(data))],
+    ...(predictions.rows.length === 0 ? [] : [expectedPart(data, predictions)]),
     ['settings', 'Settings', `<dl>${settingsOf(data)}</dl>`],
   ];
 }
 
-function expectedPart({ prediction }: ReportData, cells: string[][]): Part {
-  return ['expected', 'What was expected', tableOf(predictionColumns, cells, 1), note(prediction!.basis)];
+function expectedPart({ prediction }: ReportData, table: tables.Table): Part {
+  return ['expected', 'What was expected', tableOf(table), note(prediction!.basis)];
 }
 
 function settingsOf({ settings }: ReportData): string {
@@ -144,8 +124,8 @@ export function renderHtml(data: ReportData): string {
 <body>
 <main>
 <h1>${escapeXml(data.title)}</h1>
-<p class="lead">Reasoning traces compressed before distillation: ${figure(data.traces.correct)} verified traces,
-${figure(data.questions.eval)} held-out questions per arm.</p>
+<p class="lead">Reasoning traces compressed before distillation: ${tables.figure(data.traces.correct)} verified traces,
+${tables.figure(data.questions.eval)} held-out questions per arm.</p>
 ${verdict}
 <nav>${shown.map(([id, title]) => `<a href="#${id}">${title}</a>`).join('')}</nav>
 ${shown.map(([id, title, ...content]) => section(id, title, ...content)).join('\n')}

@@ -1,16 +1,7 @@
 /** The main tables in LaTeX (booktabs), to be pasted into a paper. */
 
 import type { ReportData } from './report_data.js';
-import {
-  armCells,
-  armColumns,
-  compressionCells,
-  compressionColumns,
-  costCells,
-  costColumns,
-  gapCells,
-  gapColumns,
-} from './tables.js';
+import { armTable, compressionTable, costTable, gapTable, type Table } from './tables.js';
 
 const special: Record<string, string> = {
   '\\': '\\textbackslash{}',
@@ -33,12 +24,7 @@ export function escapeLatex(text: string): string {
   return text.replace(/[\\{}$&#%_^~±–−₂]/g, (character) => special[character]!);
 }
 
-function table(
-  caption: string,
-  header: readonly string[],
-  rows: readonly (readonly string[])[],
-  textColumns: number,
-): string {
+function table(caption: string, { columns: header, rows, textColumns }: Table): string {
   const line = (cells: readonly string[]) => `  ${cells.map(escapeLatex).join(' & ')} \\\\`;
   const columns = header.map((_, index) => (index < textColumns ? 'l' : 'r')).join('');
   return [
@@ -57,12 +43,12 @@ function table(
 }
 
 export function renderLatex(data: ReportData): string {
-  const gaps = gapCells(data);
+  const gaps = gapTable(data);
   return `${[
     '% Needs \\usepackage{booktabs}.',
-    table('Accuracy, training and inference by arm.', armColumns, armCells(data), 3),
-    table('Compression.', compressionColumns, compressionCells(data), 1),
-    ...(gaps.length === 0 ? [] : [table('Accuracy by dataset.', gapColumns(data), gaps, 2)]),
-    table('Costs.', costColumns(data), costCells(data), 1),
+    table('Accuracy, training and inference by arm.', armTable(data)),
+    table('Compression.', compressionTable(data)),
+    ...(gaps.rows.length === 0 ? [] : [table('Accuracy by dataset.', gaps)]),
+    table('Costs.', costTable(data)),
   ].join('\n\n')}\n`;
 }

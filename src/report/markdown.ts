@@ -3,30 +3,22 @@ import type { ReportData } from './report_data.js';
 import { mean } from './statistics.js';
 import { verdicts } from './summary.js';
 import {
-  armCells,
-  armColumns,
-  comparisonCells,
-  comparisonColumns,
-  compressionCells,
-  compressionColumns,
-  costCells,
-  costColumns,
+  armTable,
+  comparisonTable,
+  compressionTable,
   costNote,
-  datasetCells,
-  datasetColumns,
+  costTable,
+  datasetTable,
   figure,
-  gapCells,
-  gapColumns,
-  predictionCells,
-  predictionColumns,
+  gapTable,
+  predictionTable,
+  type Table,
 } from './tables.js';
 
-type Cell = string | number;
-
-/** A table, padded so that it also reads well unrendered; all but the first `textColumns` are aligned to the right. */
-function table(header: readonly string[], rows: readonly (readonly Cell[])[], textColumns: number): string {
-  const lines = [header, ...rows].map((cells) => cells.map((cell) => String(cell).replaceAll('|', '\\|')));
-  const widths = header.map((_, index) => Math.max(3, ...lines.map((cells) => cells[index]!.length)));
+/** A table, padded so that it also reads well unrendered. */
+function table({ columns, rows, textColumns }: Table): string {
+  const lines = [columns, ...rows].map((cells) => cells.map((cell) => cell.replaceAll('|', '\\|')));
+  const widths = columns.map((_, index) => Math.max(3, ...lines.map((cells) => cells[index]!.length)));
   const rule = widths.map((width, index) => (index < textColumns ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
   const pad = (cell: string, index: number) =>
     index < textColumns ? cell.padEnd(widths[index]!) : cell.padStart(widths[index]!);
@@ -46,38 +38,34 @@ export function tracesSentence({ traces }: ReportData): string {
 
 /** The main table and what it says, as printed at the end of a run. */
 export function renderArmTable(data: ReportData): string {
-  return `${table(armColumns, armCells(data), 3)}\n\n${verdicts(data).join('\n')}\n`;
+  return `${table(armTable(data))}\n\n${verdicts(data).join('\n')}\n`;
 }
 
 export function renderMarkdown(data: ReportData): string {
-  const comparisons = comparisonCells(data);
-  const gaps = gapCells(data);
-  const predictions = predictionCells(data);
+  const [gaps, comparisons, predictions] = [gapTable(data), comparisonTable(data), predictionTable(data)];
   const sections = [
     `# ${data.title}`,
     data.settings.map(([name, value]) => `- ${name}: ${value}`).join('\n'),
     '## Arms',
     renderArmTable(data).trim(),
     armNote,
-    ...(gaps.length === 0 ? [] : ['## By dataset', table(gapColumns(data), gaps, 2), gapNote]),
+    ...(gaps.rows.length === 0 ? [] : ['## By dataset', table(gaps), gapNote]),
     '## Traces',
     tracesSentence(data),
-    table(datasetColumns(data), datasetCells(data), 1),
+    table(datasetTable(data)),
     '## Compression',
-    table(compressionColumns, compressionCells(data), 1),
+    table(compressionTable(data)),
     data.compressors
       .filter(({ failures }) => failures !== '')
       .map(({ name, failures }) => `Not usable, ${name}: ${failures}.`)
       .join('\n'),
     '## Paired comparisons',
-    comparisons.length === 0 ? 'A single arm: nothing to compare.' : table(comparisonColumns, comparisons, 3),
-    ...(comparisons.length === 0 ? [] : [comparisonNote]),
+    comparisons.rows.length === 0 ? 'A single arm: nothing to compare.' : table(comparisons),
+    ...(comparisons.rows.length === 0 ? [] : [comparisonNote]),
     '## Costs',
-    table(costColumns(data), costCells(data), 1),
+    table(costTable(data)),
     costNote(data),
-    ...(predictions.length === 0
-      ? []
-      : ['## What was expected', table(predictionColumns, predictions, 1), data.prediction!.basis]),
+    ...(predictions.rows.length === 0 ? [] : ['## What was expected', table(predictions), data.prediction!.basis]),
   ];
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`;
 }

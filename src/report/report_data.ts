@@ -1,4 +1,5 @@
 /** What a report shows. Plain data: it is also written as report.json, for other tools. */
+import type { Expected } from './expected.js';
 
 export interface Outcome {
   /** Of the held-out question; arms are compared on the same questions. */
@@ -80,7 +81,7 @@ export interface CostFactors {
 /** What a stage was expected to take before the run began, beside what it took. */
 export interface PredictedStage {
   stage: string;
-  predicted: { tokens: number; seconds: number };
+  predicted: { tokens: Expected; seconds: Expected };
   actual: { tokens: number; seconds: number };
 }
 

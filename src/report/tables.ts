@@ -1,7 +1,15 @@
 /** The cells of a report's tables, the same in HTML, Markdown and LaTeX. */
+import { addExpected, type Expected } from './expected.js';
 import type { ReportData, StudentReport } from './report_data.js';
 import { mean } from './statistics.js';
 import { compareArms, formatP, summariseArm, summariseCompression } from './summary.js';
+
+/** The first `textColumns` columns hold text, the others figures. */
+export interface Table {
+  columns: readonly string[];
+  rows: string[][];
+  textColumns: number;
+}
 
 const integer = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 
@@ -18,7 +26,7 @@ export function significant(value: number): string {
   return Math.abs(value) >= 100 ? figure(value) : String(Number(value.toPrecision(3)));
 }
 
-export const armColumns = [
+const armColumns = [
   'Student',
   'Method',
   'Data',
@@ -40,9 +48,9 @@ export function methodName({ method }: StudentReport, untrained: boolean): strin
   return method === 'lora' ? 'LoRA' : 'Full';
 }
 
-/** One row per student and arm, in the order of `armColumns`. */
-export function armCells(data: ReportData): string[][] {
-  return data.students.flatMap((student) =>
+/** One row per student and arm. */
+export function armTable(data: ReportData): Table {
+  const rows = data.students.flatMap((student) =>
     student.arms.map((arm) => {
       const summary = summariseArm(arm.outcomes);
       return [
@@ -63,9 +71,10 @@ export function armCells(data: ReportData): string[][] {
       ];
     }),
   );
+  return { columns: armColumns, rows, textColumns: 3 };
 }
 
-export const compressionColumns = [
+const compressionColumns = [
   'Compressor',
   'Traces',
   'Usable',
@@ -75,8 +84,8 @@ export const compressionColumns = [
   'Median ratio',
 ] as const;
 
-export function compressionCells(data: ReportData): string[][] {
-  return data.compressors.map((compressor) => {
+export function compressionTable(data: ReportData): Table {
+  const rows = data.compressors.map((compressor) => {
     const summary = summariseCompression(compressor);
     return [
       compressor.name,
@@ -88,16 +97,14 @@ export function compressionCells(data: ReportData): string[][] {
       figure(summary.medianRatio, 3),
     ];
   });
+  return { columns: compressionColumns, rows, textColumns: 1 };
 }
 
 /** Per dataset, as in the paper's appendices A and B: traces, and what each compressor made of them. */
-export function datasetColumns({ compressors }: ReportData): string[] {
+export function datasetTable({ traces, compressors }: ReportData): Table {
   const each = compressors.flatMap(({ name }) => [`${name}: chars`, `${name}: tokens`, `${name}: ratio`]);
-  return ['Dataset', 'Asked', 'Correct', 'Avg. reason. chars', 'Avg. tokens', ...each];
-}
-
-export function datasetCells({ traces, compressors }: ReportData): string[][] {
-  return traces.asked.map(({ dataset, questions }) => {
+  const columns = ['Dataset', 'Asked', 'Correct', 'Avg. reason. chars', 'Avg. tokens', ...each];
+  const rows = traces.asked.map(({ dataset, questions }) => {
     const of = <T>(datasets: readonly string[], values: readonly T[]) =>
       values.filter((_, index) => datasets[index] === dataset);
     const characters = of(traces.datasets, traces.characters);
@@ -118,6 +125,7 @@ export function datasetCells({ traces, compressors }: ReportData): string[][] {
       }),
     ];
   });
+  return { columns, rows, textColumns: 1 };
 }
 
 /** The datasets of the held-out questions, in the order of their first question. */
@@ -125,18 +133,15 @@ function evaluatedDatasets({ students }: ReportData): string[] {
   return [...new Set(students.flatMap(({ arms }) => arms.flatMap(({ outcomes }) => outcomes.map((o) => o.dataset))))];
 }
 
-export function gapColumns(data: ReportData): string[] {
-  return ['Student', 'Data', ...evaluatedDatasets(data).flatMap((dataset) => [dataset, `± SE`, 'gap'])];
-}
-
 /**
  * Accuracy by dataset, with its distance from the raw arm of the same student in points (the paper's §6.4). Empty when there
  * is one dataset: the main table says it all.
  */
-export function gapCells(data: ReportData): string[][] {
+export function gapTable(data: ReportData): Table {
   const datasets = evaluatedDatasets(data);
-  if (datasets.length < 2) return [];
-  return data.students.flatMap((student) => {
+  const columns = ['Student', 'Data', ...datasets.flatMap((dataset) => [dataset, `± SE`, 'gap'])];
+  if (datasets.length < 2) return { columns, rows: [], textColumns: 2 };
+  const rows = data.students.flatMap((student) => {
     const of = (arm: StudentReport['arms'][number], dataset: string) =>
       summariseArm(arm.outcomes.filter((outcome) => outcome.dataset === dataset));
     const raw = student.arms.find(({ arm }) => arm === 'raw');
@@ -150,6 +155,7 @@ export function gapCells(data: ReportData): string[][] {
       }),
     ]);
   });
+  return { columns, rows, textColumns: 2 };
 }
 
 /** In percentage points. */
@@ -158,7 +164,7 @@ export function formatGap(points: number): string {
   return `${points > 0 ? '+' : points < 0 ? '−' : ''}${Math.abs(points).toFixed(1)}`;
 }
 
-export const comparisonColumns = [
+const comparisonColumns = [
   'Student',
   'A',
   'B',
@@ -171,8 +177,8 @@ export const comparisonColumns = [
   'significant',
 ] as const;
 
-export function comparisonCells(data: ReportData): string[][] {
-  return data.students
+export function comparisonTable(data: ReportData): Table {
+  const rows = data.students
     .flatMap(compareArms)
     .map((pair) => [
       pair.student,
@@ -186,13 +192,21 @@ export function comparisonCells(data: ReportData): string[][] {
       formatP(pair.adjusted),
       pair.significant ? 'yes' : 'no',
     ]);
+  return { columns: comparisonColumns, rows, textColumns: 3 };
 }
 
-export function costColumns({ factors }: ReportData): string[] {
-  return ['Stage', 'Tokens in', 'Tokens out', 'Seconds', `${factors.device}-hours`, 'Tokens/s', 'Wh', 'g CO₂e'];
-}
-
-export function costCells({ costs, factors }: ReportData): string[][] {
+/** A line per stage, a line per arm with what only it needs, and all of it. */
+export function costTable({ costs, factors }: ReportData): Table {
+  const columns = [
+    'Stage',
+    'Tokens in',
+    'Tokens out',
+    'Seconds',
+    `${factors.device}-hours`,
+    'Tokens/s',
+    'Wh',
+    'g CO₂e',
+  ];
   const line = (name: string, rows: ReportData['costs']): string[] => {
     const sum = (value: (cost: ReportData['costs'][number]) => number) =>
       rows.reduce((total, cost) => total + value(cost), 0);
@@ -209,7 +223,15 @@ export function costCells({ costs, factors }: ReportData): string[][] {
       significant(kilowattHours * factors.gramsPerKwh),
     ];
   };
-  return [...costs.map((cost) => line(cost.stage, [cost])), line('all', costs)];
+  const arms = [...new Set(costs.flatMap(({ arm }) => arm ?? []))];
+  const byArm = arms.map((name) =>
+    line(
+      `arm ${name}`,
+      costs.filter(({ arm }) => arm === name),
+    ),
+  );
+  const rows = [...costs.map((cost) => line(cost.stage, [cost])), ...byArm, line('all', costs)];
+  return { columns, rows, textColumns: 1 };
 }
 
 /** How energy and carbon came about, with the factors. */
@@ -219,42 +241,64 @@ export function costNote({ factors, costs }: ReportData): string {
   const energy = estimated
     ? `Energy that the machine does not report is reckoned as ${watts} W × ${device}-hours × PUE ${pue}`
     : `Energy as the machine reports it, × PUE ${pue}`;
-  return `${energy}; carbon at ${gramsPerKwh} g CO₂e per kWh. Tokens in: prompts, or what went through the model in training; out: written or trained.`;
+  return `${energy}; carbon at ${gramsPerKwh} g CO₂e per kWh. Tokens in: prompts, or what went through the model in training; out: written or trained. An arm: the stages that no other arm needs.`;
 }
 
-export const predictionColumns = [
+const predictionColumns = [
   'Stage',
   'Tokens expected',
+  'between',
   'Tokens',
   'Error',
   'Seconds expected',
+  'between',
   'Seconds',
   'Error',
 ] as const;
 
-export function predictionCells({ prediction }: ReportData): string[][] {
-  if (prediction === null) return [];
-  const error = (predicted: number, actual: number) =>
-    actual === 0 ? '–' : `${formatGap((100 * (predicted - actual)) / actual)} %`;
-  const line = (name: string, predicted: { tokens: number; seconds: number }, actual: typeof predicted) => [
-    name,
-    figure(predicted.tokens),
-    figure(actual.tokens),
-    error(predicted.tokens, actual.tokens),
-    figure(predicted.seconds, 1),
-    figure(actual.seconds, 1),
-    error(predicted.seconds, actual.seconds),
-  ];
-  const sum = (which: 'predicted' | 'actual') =>
-    prediction.stages.reduce(
-      (total, stage) => ({
-        tokens: total.tokens + stage[which].tokens,
-        seconds: total.seconds + stage[which].seconds,
-      }),
-      { tokens: 0, seconds: 0 },
-    );
+interface Compared {
+  expected: Expected;
+  actual: number;
+}
+
+function compared({ expected: { expected, low, high }, actual }: Compared, decimals: number): string[] {
+  const error = actual === 0 ? '–' : `${formatGap((100 * (expected - actual)) / actual)} %`;
   return [
-    ...prediction.stages.map(({ stage, predicted, actual }) => line(stage, predicted, actual)),
-    line('all', sum('predicted'), sum('actual')),
+    figure(expected, decimals),
+    `${figure(low, decimals)}–${figure(high, decimals)}`,
+    figure(actual, decimals),
+    error,
   ];
+}
+
+/** What was expected of a stage, or of all together, beside what came. */
+export interface PredictionLine {
+  name: string;
+  tokens: Compared;
+  seconds: Compared;
+}
+
+/** The last line is the sum; there are none where nothing was predicted. */
+export function predictionLines({ prediction }: ReportData): PredictionLine[] {
+  if (prediction === null) return [];
+  const { stages } = prediction;
+  const of = (what: 'tokens' | 'seconds', some: typeof stages): Compared => ({
+    expected: addExpected(some.map(({ predicted }) => predicted[what])),
+    actual: some.reduce((total, { actual }) => total + actual[what], 0),
+  });
+  const line = (name: string, some: typeof stages) => ({
+    name,
+    tokens: of('tokens', some),
+    seconds: of('seconds', some),
+  });
+  return [...stages.map((stage) => line(stage.stage, [stage])), line('all', stages)];
+}
+
+export function predictionTable(data: ReportData): Table {
+  const rows = predictionLines(data).map(({ name, tokens, seconds }) => [
+    name,
+    ...compared(tokens, 0),
+    ...compared(seconds, 1),
+  ]);
+  return { columns: predictionColumns, rows, textColumns: 1 };
 }

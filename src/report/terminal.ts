@@ -1,8 +1,17 @@
 /** The end of a run on the terminal: what fits a screen of 24 lines and 80 columns, unless there are many arms. */
 import pc from 'picocolors';
+import { alignColumns } from './columns.js';
 import type { ReportData } from './report_data.js';
 import { summariseArm, verdicts } from './summary.js';
-import { costCells, figure, formatGap, methodName, predictionCells, significant } from './tables.js';
+import {
+  costTable,
+  figure,
+  formatGap,
+  methodName,
+  type PredictionLine,
+  predictionLines,
+  significant,
+} from './tables.js';
 
 const header = ['Student', 'Data', 'Accuracy', '± SE', 'vs raw', 'Tokens', 'Reasoning', 'Acc/1k'];
 const textColumns = 2;
@@ -28,23 +37,20 @@ function cells({ students }: ReportData): string[][] {
 }
 
 export function renderSummary(data: ReportData): string {
-  const rows = cells(data);
-  const widths = header.map((name, index) => Math.max(name.length, ...rows.map((row) => row[index]!.length)));
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, index) => (index < textColumns ? cell.padEnd(widths[index]!) : cell.padStart(widths[index]!)))
-      .join('  ')
-      .trimEnd();
-  const [, promptTokens, tokens, seconds, hours, , wattHours, grams] = costCells(data).at(-1)!;
-  const expected = predictionCells(data).at(-1);
+  const [columns, ...rows] = alignColumns(header, cells(data), textColumns);
+  const [, promptTokens, tokens, seconds, hours, , wattHours, grams] = costTable(data).rows.at(-1)!;
   return [
-    pc.bold(line(header)),
-    ...rows.map(line),
+    pc.bold(columns!),
+    ...rows,
     '',
     ...verdicts(data),
     `Cost: ${promptTokens} tokens in, ${tokens} out, ${seconds} s, ${hours} ${data.factors.device}-hours, ${wattHours} Wh, ${grams} g CO₂e.`,
-    ...(expected === undefined
-      ? []
-      : [`Expected before: ${expected[4]} s (${expected[6]}), ${expected[1]} tokens (${expected[3]}).`]),
+    ...predictionLines(data).slice(-1).map(expectedSentence),
   ].join('\n');
+}
+
+function expectedSentence({ tokens, seconds }: PredictionLine): string {
+  const part = ({ expected: { expected, low, high }, actual }: PredictionLine['tokens'], unit: string) =>
+    `${figure(expected)}${unit} (${figure(low)}–${figure(high)}; off by ${formatGap((100 * (expected - actual)) / actual)} %)`;
+  return `Expected before: ${part(seconds, ' s')}, ${part(tokens, ' tokens')}.`;
 }

@@ -18,9 +18,15 @@ export interface TokenizerTask {
 export type TokenizerAnswer = { readonly id: number } & ({ readonly tokens: number[] } | { readonly error: string });
 
 interface Waiting {
+  readonly prompt: Prompt;
+  /** Threads that ended with it. */
+  ended: number;
   resolve(tokens: number[]): void;
   reject(error: Error): void;
 }
+
+/** A thread that ends may have been ended by another prompt, or from outside; one that takes two of them along is at fault. */
+const mostEnded = 2;
 
 export class TokenizerThread {
   readonly #setup: TokenizerSetup;
@@ -38,18 +44,25 @@ export class TokenizerThread {
     this.#setup = { model, text };
   }
 
-  /** @throws Error when tokenizer or template fail or the thread ends */
+  /** @throws Error when tokenizer or template fail, or threads end with the prompt again and again */
   encode(prompt: Prompt): Promise<number[]> {
-    this.#worker ??= this.#start();
-    const worker = this.#worker;
     const id = this.#tasks++;
-    worker.ref(); // the process stays for an answer, and for nothing else
-    worker.postMessage({ id, prompt } satisfies TokenizerTask);
-    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { prompt, ended: 0, resolve, reject });
+      this.#post(id, prompt);
+    });
+  }
+
+  #post(id: number, prompt: Prompt): void {
+    this.#worker ??= this.#start();
+    this.#worker.ref(); // the process stays for an answer, and for nothing else
+    this.#worker.postMessage({ id, prompt } satisfies TokenizerTask);
   }
 
   async close(): Promise<void> {
-    await this.#worker?.terminate();
+    const worker = this.#worker;
+    if (worker !== null) this.#end(worker, new Error('The thread of the tokenizer has ended'), 0);
+    await worker?.terminate();
   }
 
   #start(): Worker {
@@ -66,10 +79,16 @@ export class TokenizerThread {
     return worker;
   }
 
-  #end(worker: Worker, error: Error): void {
+  #end(worker: Worker, error: Error, most = mostEnded): void {
     if (this.#worker !== worker) return; // known already, and perhaps another one is at work
     this.#worker = null;
-    for (const { reject } of this.#waiting.values()) reject(error);
-    this.#waiting.clear();
+    for (const [id, waiting] of [...this.#waiting]) {
+      if (++waiting.ended < most) {
+        this.#post(id, waiting.prompt);
+        continue;
+      }
+      this.#waiting.delete(id);
+      waiting.reject(error);
+    }
   }
 }

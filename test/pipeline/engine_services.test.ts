@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -81,8 +81,9 @@ it('generates the same with replicas, of the base and of its adapters', async ()
     expect([await ask(), await ask(adapter)]).toEqual(alone);
     expect(notes.at(-1)).toMatch(/^2 replicas/);
     expect(await services.machine()).toMatchObject({ Devices: 2 });
-    const { prefill, decode } = await services.measure(modelFolder('chat'));
-    expect(prefill > 0 && decode > 0).toBe(true);
+    const prompts = Array.from({ length: 5 }, (_, index) => [{ role: 'user' as const, content: `Question ${index}?` }]);
+    const { prefill, step } = await services.measure(modelFolder('chat'), { prompts, behind: 20, batch: 8 });
+    expect(Math.min(prefill, step.base + step.perSequence)).toBeGreaterThan(0);
   } finally {
     await services.close();
     services = own;
@@ -112,6 +113,18 @@ it.each<[string, Partial<TrainSettings>]>([
   expect(await ask(plain)).toEqual(adapted);
   expect(await ask(output)).toEqual(replaced);
   expect(await ask()).toEqual(base);
+});
+
+it('measures how fast a model writes and a student trains, and leaves nothing behind', async () => {
+  const before = readdirSync(tmpdir()).filter((name) => name.startsWith('measure-'));
+  const prompts = Array.from({ length: 5 }, (_, index) => [{ role: 'user' as const, content: `Question ${index}?` }]);
+  const { prefill, step, load } = await services.measure(modelFolder('chat'), { prompts, behind: 20, batch: 8 });
+  expect(Math.min(prefill, load, step.base + step.perSequence)).toBeGreaterThan(0);
+  const [student] = config.students;
+  const rates = await services.measureTraining(student!.training, { prompts, target: 20, length: 50 });
+  expect(rates.tokensPerSecond).toBeGreaterThan(1);
+  expect(rates.setup).toBeGreaterThan(0);
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith('measure-'))).toEqual(before);
 });
 
 it('needs a tokenizer and a chat template', async () => {

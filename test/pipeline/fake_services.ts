@@ -45,6 +45,8 @@ export class FakeServices implements Services {
   /** Ids of all requests that were made, and the training runs. */
   readonly requests: string[] = [];
   readonly trainings: string[] = [];
+  /** What was measured. */
+  readonly measured: string[] = [];
   closed = false;
   readonly #options: FakeOptions;
   readonly #tokenizer = wordTokenizer();
@@ -74,8 +76,14 @@ export class FakeServices implements Services {
     return this.#options.numerics ?? 'none';
   }
 
-  async measure() {
-    return { prefill: 1000, decode: 100 };
+  async measure(model: string) {
+    this.measured.push(model);
+    return { prefill: 1000, step: { base: 0.01, perSequence: 0.001 }, load: 1 };
+  }
+
+  async measureTraining({ model }: TrainConfig) {
+    this.measured.push(`train ${model}`);
+    return { tokensPerSecond: 500, setup: 2 };
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,15 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StudyConfig } from '../../src/pipeline/config.js';
+import { decodeSeconds } from '../../src/pipeline/decode_time.js';
 import { lookingContext, planStudy } from '../../src/pipeline/plan.js';
 import { predict } from '../../src/pipeline/predict.js';
 import { RateBook } from '../../src/pipeline/rates.js';
 import { runStudy } from '../../src/pipeline/run.js';
+import type { Expected } from '../../src/report/expected.js';
+import { readRows } from '../cli/command.js';
 import { FakeServices, fakeStudy } from './fake_services.js';
 
 let folder = '';
@@ -146,41 +149,111 @@ it('after an interruption it counts what is there', async () => {
   expect(traces!.why).toMatch(/^not finished/);
 });
 
-it('predicts from priors before, from sampled lengths after, and keeps what was expected for the report', async () => {
-  const config = fakeStudy(folder, 'a');
-  const rates = new RateBook(config, join(folder, 'rates.json'));
-  const services = new FakeServices();
-  const predictNow = async () => {
+describe('a prediction', () => {
+  const predictNow = async (config: StudyConfig) => {
+    const services = new FakeServices();
     const context = await lookingContext(config, services);
-    const measured: string[] = [];
-    const measure = async (model: string) => {
-      measured.push(model);
-      return { inference: { prefill: 1000, decode: 100 } };
-    };
-    const predicted = await predict(context, await planStudy(context), rates, measure);
-    return { ...predicted, measured };
+    const rates = new RateBook(config, join(folder, 'rates.json'));
+    return { ...(await predict(context, await planStudy(context), rates)), measured: services.measured };
   };
-  const before = await predictNow();
-  expect(before.measured.sort()).toEqual(['compressor', 'student', 'teacher']);
-  expect(before.prediction.basis).toMatch(/assumed: traces of 2000 tokens, 70 % right/);
-  expect((await predictNow()).measured, 'what was measured is remembered').toEqual([]);
+  const inside = ({ low, high }: Expected, value: number) => low <= value && value <= high;
 
-  const { data } = await runStudy(config, { services, prediction: before.prediction });
-  expect(data!.prediction!.stages.map(({ stage }) => stage)).toEqual(Object.keys(before.prediction.stages));
-  const traces = data!.prediction!.stages.find(({ stage }) => stage === 'traces')!;
-  expect(traces.predicted).toEqual(before.prediction.stages.traces);
-  const rows = readFileSync(join(folder, 'a', 'traces.jsonl'), 'utf8')
-    .trimEnd()
-    .split('\n');
-  const written = rows.reduce(
-    (sum, line) => sum + (JSON.parse(line) as { completionTokens: number }).completionTokens,
-    0,
-  );
-  expect(traces.actual.tokens).toBe(written);
+  it('rests on priors before, on sampled lengths after, and is kept for the report', async () => {
+    const config = fakeStudy(folder, 'a');
+    const before = await predictNow(config);
+    // A student answers at several lengths of context: untrained, with traces, without.
+    expect(before.measured).toEqual(['teacher', 'compressor', 'train student', 'student', 'student']);
+    expect(before.prediction.basis).toMatch(/^Lengths assumed: traces of 500–8000 tokens, 20–90 % of them usable; /);
+    expect(before.prediction.basis).toMatch(/Speeds measured on this machine at the study's batch, context and packs/);
+    expect((await predictNow(config)).measured, 'what was measured is remembered').toEqual([]);
+    for (const { tokens, seconds } of before.stages) {
+      expect(inside(tokens, tokens.expected)).toBe(true);
+      expect(seconds.low).toBeLessThan(seconds.expected);
+      expect(seconds.high).toBeGreaterThan(seconds.expected);
+    }
 
-  const after = await predictNow();
-  expect(after.prediction.basis).toMatch(/^Lengths from \d+ rows sampled so far\./);
-  expect(after.stages.every(({ left }) => left === 0)).toBe(true);
-  const expected = after.prediction.stages.traces!.tokens;
-  expect(Math.abs(expected - written) / written).toBeLessThan(0.2);
+    const { data } = await runStudy(config, { services: new FakeServices(), prediction: before.prediction });
+    expect(data!.prediction!.stages.map(({ stage }) => stage)).toEqual(Object.keys(before.prediction.stages));
+    const traces = data!.prediction!.stages.find(({ stage }) => stage === 'traces')!;
+    expect(traces.predicted).toEqual(before.prediction.stages.traces);
+    const rows = readRows<{ completionTokens: number }>(join(folder, 'a', 'traces.jsonl'));
+    const written = rows.reduce((sum, { completionTokens }) => sum + completionTokens, 0);
+    expect(traces.actual.tokens).toBe(written);
+
+    const after = await predictNow(config);
+    expect(after.prediction.basis).toMatch(/^Lengths from \d+ rows sampled so far\./);
+    expect(after.stages.every(({ left }) => left === 0)).toBe(true);
+    const { tokens } = after.prediction.stages.traces!;
+    expect(inside(tokens, written)).toBe(true);
+    expect(tokens.high / tokens.low).toBeLessThan(3);
+  });
+
+  it('takes the examples of a prompt for what the model will write', async () => {
+    const response = 'one two three four five six seven eight nine ten';
+    const config = fakeStudy(folder, 'a', { teacher: { examples: [{ question: 'What?', response }] } });
+    const { prediction } = await predictNow(config);
+    expect(prediction.basis).toMatch(/assumed: traces of 5–20 tokens/);
+    // 40 questions of which half stay in each round: 40 + 20 + 10; four of five as long as the example, one runs on.
+    expect(prediction.stages.traces!.tokens.expected).toBeCloseTo(70 * (0.8 * 10 + 0.2 * 40), 0);
+  });
+
+  it('reckons with the batch, its end in small ones, and the opening of models', async () => {
+    const config = fakeStudy(folder, 'a', {
+      teacher: { attempts: 1, sampling: { maxTokens: 8 } },
+      engine: { maxNumSeqs: 16 },
+    });
+    const { prediction } = await predictNow(config);
+    // 40 texts of 4 tokens, one in five of 8, 16 at once, at 0.01 + 0.001 per sequence; prompts and opening beside it.
+    const { expected } = prediction.stages.traces!.seconds;
+    const decoding = decodeSeconds([4, 4, 4, 4, 8], 40, 16, { base: 0.01, perSequence: 0.001 });
+    expect(expected).toBeGreaterThan(1 + decoding);
+    expect(expected).toBeLessThan(1 + decoding + 0.5);
+    const student = prediction.stages['train small raw']!;
+    expect(student.seconds.expected).toBeGreaterThan(2);
+  });
+
+  it('takes what a stage has done so far for the rest of it', async () => {
+    const config = fakeStudy(folder, 'a');
+    await runStudy(config, { services: new FakeServices(), stages: ['traces'] });
+    const manifest = JSON.parse(readFileSync(join(folder, 'a', 'manifest.json'), 'utf8'));
+    manifest.stages.traces.seconds = 1234;
+    writeFileSync(join(folder, 'a', 'manifest.json'), JSON.stringify(manifest));
+    const { stages } = await predictNow(config);
+    expect(stages[0]).toMatchObject({ label: 'traces', seconds: { expected: 1234 }, left: 0 });
+  });
+});
+
+describe('the time of a batch', () => {
+  const step = { base: 1, perSequence: 0.1 };
+  /** Step by step, in the plainest way. */
+  const plain = (lengths: number[], seats: number) => {
+    const waiting = [...lengths];
+    let running: number[] = [];
+    let seconds = 0;
+    while (waiting.length + running.length > 0) {
+      while (running.length < seats && waiting.length > 0) running.push(waiting.shift()!);
+      seconds += step.base + step.perSequence * running.length;
+      running = running.map((left) => left - 1).filter((left) => left > 0);
+    }
+    return seconds;
+  };
+
+  it.each([
+    [1, 1],
+    [5, 8],
+    [8, 8],
+    [100, 8],
+    [100, 1],
+  ])('of %i texts in %i seats is that of its steps', (rows, seats) => {
+    expect(decodeSeconds([7], rows, seats, step)).toBeCloseTo(plain(Array(rows).fill(7), seats), 9);
+    // Lengths that are spread: within a long text of the plain order.
+    const lengths = Array.from({ length: rows }, (_, index) => [3, 7, 20][index % 3]!);
+    const mixed = decodeSeconds([3, 7, 20], rows, seats, step);
+    expect(Math.abs(mixed - plain(lengths, seats))).toBeLessThanOrEqual(20 * (step.base + step.perSequence * seats));
+  });
+
+  it('of very many texts is that of full batches', () => {
+    const seconds = decodeSeconds([100, 300], 1_000_000, 100, step);
+    expect(seconds / ((1_000_000 * 200 * (step.base + step.perSequence * 100)) / 100)).toBeCloseTo(1, 2);
+  });
 });

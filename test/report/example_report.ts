@@ -55,7 +55,13 @@ export function emptyReport(students: StudentReport[]): ReportData {
     factors: { watts: 700, pue: 1.15, gramsPerKwh: 100, device: 'GPU' },
     prediction: {
       basis: 'Lengths from 5 rows sampled so far.',
-      stages: [{ stage: 'traces', predicted: { tokens: 120, seconds: 1 }, actual: { tokens: 100, seconds: 2 } }],
+      stages: [
+        {
+          stage: 'traces',
+          predicted: { tokens: { expected: 120, low: 60, high: 240 }, seconds: { expected: 1, low: 0.5, high: 3 } },
+          actual: { tokens: 100, seconds: 2 },
+        },
+      ],
     },
   };
 }
