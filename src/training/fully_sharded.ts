@@ -70,6 +70,8 @@ export class FullySharded implements GradientExchange, PassHooks {
   #pass: Pass | null = null;
   #backward = false;
   #reduced = 0;
+  /** Sums of gradients that the ranks may still be at. */
+  readonly #sums: [ShardedTensor, Tensor][] = [];
 
   /** @param shards of every weight and adapter of the model */
   constructor(model: CausalLM, shards: Shards) {
@@ -82,6 +84,7 @@ export class FullySharded implements GradientExchange, PassHooks {
     return this.#within(pass, () => {
       const result = run(this);
       this.#reduce(this.#groups.length);
+      this.#addSums();
       return result;
     });
   }
@@ -99,6 +102,7 @@ export class FullySharded implements GradientExchange, PassHooks {
       return run();
     } finally {
       for (const sharded of this.#groups.flat()) sharded.release();
+      for (const [, sum] of this.#sums.splice(0)) sum.dispose();
     }
   }
 
@@ -148,8 +152,17 @@ export class FullySharded implements GradientExchange, PassHooks {
   /** Sums the gradients of the first `count` groups, those that are not summed yet. */
   #reduce(count: number): void {
     for (; this.#reduced < count; this.#reduced += 1) {
+      // Those of the group before are through by now: nothing waits.
+      this.#addSums();
       for (const sharded of this.#groups[this.#reduced]!)
-        if (sharded.whole.requiresGrad) sharded.reduceGradient(this.#pass!.counts);
+        if (sharded.whole.requiresGrad) this.#sums.push([sharded, sharded.reduceGradient(this.#pass!.counts)]);
+    }
+  }
+
+  #addSums(): void {
+    for (const [sharded, sum] of this.#sums.splice(0)) {
+      sharded.addGradient(sum);
+      sum.dispose();
     }
   }
 }

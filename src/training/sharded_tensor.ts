@@ -1,6 +1,6 @@
 import type { Communicator } from '../distributed/communicator.js';
 import { launch } from '../tensor/launch.js';
-import { scope } from '../tensor/scope.js';
+import { scope, withoutScope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** Shards end where blocks of 8-bit moments do, so that a block is whole on one rank. */
@@ -64,14 +64,19 @@ export class ShardedTensor {
   }
 
   /**
-   * Collective. Adds the sum of the whole's gradients over all ranks to that of the shard, and gives the whole's back.
+   * Collective. Gives the whole's gradient back, whose sum over all ranks goes to {@link addGradient}: later, for that waits for the ranks.
    * @param counts whether this rank's is part of the sum; a rank without a gradient adds nothing either
+   * @returns this rank's part of the sum, the caller's to dispose
    */
-  reduceGradient(counts: boolean): void {
+  reduceGradient(counts: boolean): Tensor {
     using padded = this.#padded(counts ? this.whole.grad : null);
     this.whole.grad?.dispose();
     this.whole.grad = null;
-    using sum = this.#communicator.reduceScatter(padded);
+    return withoutScope(() => this.#communicator.reduceScatter(padded));
+  }
+
+  /** Adds a sum of gradients to the shard's. */
+  addGradient(sum: Tensor): void {
     launch('add', [this.shard.grad!, sum, this.shard.grad!], [1]);
   }
 

@@ -2,9 +2,19 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
-import { expectRoom, latestCheckpoint, restoreCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.js';
+import {
+  expectRoom,
+  latestCheckpoint,
+  restoreCheckpoint,
+  saveCheckpoint,
+  saveShard,
+} from '../../src/training/checkpoint.js';
+import { shardLength } from '../../src/training/sharded_tensor.js';
+
+let groups = 0;
 
 describe('checkpoints', () => {
   let device: Device;
@@ -65,5 +75,75 @@ describe('checkpoints', () => {
       /Expected \d+ MB of free disk space but there are \d+ MB/,
     );
     await expectRoom(folder, 10);
+  });
+
+  it.each([
+    [4, 1],
+    [1, 4],
+    [2, 4],
+    [3, 2],
+    [4, 4],
+  ])('cuts a state of %i ranks anew for %i, blocks of 8-bit moments whole', async (from, to) => {
+    // The last block is not full, and of four ranks the last has nothing of it.
+    const whole = 256 * 4 + 13;
+    const block = { master: 1, mCodes: 1, mAbsmax: 256 };
+    const layout = new Map(Object.entries(block).map(([name, size]) => [`w.${name}`, { whole, block: size }]));
+    const random = (index: number, name: string) => (index * 37 + name.length * 11) % 251;
+    /** Of one rank, filled with what the whole has there, or empty. */
+    const partOf = (on: Device, rank: number, ranks: number, filled: boolean) =>
+      new Map(
+        Object.entries(block).map(([name, size]) => {
+          const elements = Math.ceil(whole / size);
+          const length = ranks === 1 ? elements : shardLength(whole, ranks) / size;
+          const values = Array.from({ length }, (_, index) =>
+            filled && rank * length + index < elements ? random(rank * length + index, name) : 0,
+          );
+          const array = name === 'mCodes' ? Uint8Array.from(values) : Float32Array.from(values);
+          return [`w.${name}`, Tensor.from(on, array)];
+        }),
+      );
+    const onRanks = async (
+      ranks: number,
+      work: (on: Device, rank: number, group: Communicator | null) => Promise<void>,
+    ) => {
+      const devices = Array.from({ length: ranks }, () => Device.open('cpu', { threads: 1 }));
+      const name = `checkpoint-${process.pid}-${++groups}`;
+      await Promise.all(
+        devices.map((on, rank) => work(on, rank, ranks > 1 ? new Communicator(on, name, rank, ranks) : null)),
+      );
+      for (const on of devices) await on.close();
+    };
+    await onRanks(from, async (on, rank, group) => {
+      const own = partOf(on, rank, from, true);
+      if (rank === 0) await saveCheckpoint(folder, info(3), own, 1, group);
+      else await saveShard(folder, 3, own, group!);
+    });
+    const checkpoint = await latestCheckpoint(folder);
+    expect(checkpoint).toEqual({ ...info(3), path: join(folder, 'step-00000003') });
+    await onRanks(to, async (on, rank) => {
+      const own = partOf(on, rank, to, false);
+      await restoreCheckpoint(checkpoint!, own, layout, rank);
+      for (const [name, expected] of partOf(on, rank, to, true))
+        expect(await own.get(name)!.read(), `${name} of rank ${rank}`).toEqual(await expected.read());
+    });
+  });
+
+  it('leaves no checkpoint when a rank cannot write its part', async () => {
+    const devices = [0, 1].map(() => Device.open('cpu', { threads: 1 }));
+    const name = `checkpoint-${process.pid}-${++groups}`;
+    const outcomes = await Promise.allSettled(
+      devices.map(async (on, rank) => {
+        const group = new Communicator(on, name, rank, 2);
+        const own = new Map([['w.master', Tensor.zeros(on, [256])]]);
+        if (rank === 0) return saveCheckpoint(folder, info(3), own, 1, group);
+        own.get('w.master')!.dispose();
+        return saveShard(folder, 3, own, group);
+      }),
+    );
+    for (const on of devices) await on.close();
+    const messages = outcomes.map((outcome) => String((outcome as PromiseRejectedResult).reason));
+    expect(messages[0]).toMatch(/Rank 1 could not write its part of .*step-00000003/);
+    expect(messages[1]).toContain('was disposed');
+    expect(await readdir(folder)).toEqual([]);
   });
 });

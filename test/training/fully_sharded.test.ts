@@ -1,4 +1,11 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { exportModel, takePartInExport } from '../../src/training/export.js';
+import { writeModelWeights } from '../../src/weights/safetensors_writer.js';
+import { modelFolder } from '../support/fixtures.js';
+import { readSafetensors } from '../support/safetensors.js';
 import { expectTrained, randomDocuments, trainOnRanks } from './student.js';
 
 const documents = randomDocuments(40, 60);
@@ -42,4 +49,55 @@ describe('fully sharded training', () => {
       }
     },
   );
+
+  it('uses no weight that was given back', async () => {
+    const shape = { gradientAccumulation: 3, sequenceLength: 24, epochs: 2 };
+    for (const activationCheckpointing of ['selective', 'layer'] as const) {
+      const settings = { method: 'full', model: 'linear', activationCheckpointing, ...shape } as const;
+      const alone = await trainOnRanks(1, settings, documents);
+      // Memory is filled with NaN when it is given back.
+      expectTrained(await trainOnRanks(2, { ...settings, device: 'cpu-chaos', sharded: true }, documents), alone);
+    }
+  });
+
+  /** The tied golden model with its layers again and again. */
+  async function deepModel(folder: string, layers: number): Promise<string> {
+    const source = modelFolder('tied');
+    const config = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8'));
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, num_hidden_layers: layers }));
+    const stored = [...readSafetensors(join(source, 'model.safetensors'))];
+    const tensors = stored.flatMap(([name, { shape, data }]) => {
+      const read = async () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      const written = (as: string) => ({ name: as, dtype: 'F32' as const, shape, read });
+      const own = /\.layers\.(\d+)\./.exec(name)?.[1];
+      if (own === undefined) return [written(name)];
+      const copies = Array.from({ length: layers }, (_, index) => index).filter((index) => index % 2 === Number(own));
+      return copies.map((index) => written(name.replace(`.${own}.`, `.${index}.`)));
+    });
+    await writeModelWeights(folder, tensors);
+    return folder;
+  }
+
+  it('takes a part of the memory, from loading to the exported model', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'deep-'));
+    try {
+      const model = await deepModel(folder, 16);
+      const shape = { gradientAccumulation: 4, sequenceLength: 24, epochs: 1 };
+      const settings = { method: 'full', model, activationCheckpointing: 'layer', ...shape } as const;
+      const exported = (ranks: number) =>
+        trainOnRanks(ranks, { ...settings, sharded: ranks > 1 }, documents.slice(0, 12), async (student, rank) => {
+          const { model: trained, files, shards = null } = student;
+          if (rank === 0) await exportModel(join(folder, `on-${ranks}`), trained, files, { shards });
+          else takePartInExport(trained, shards!);
+          await trained.device.synchronize();
+        });
+      const [[alone], four] = [await exported(1), await exported(4)];
+      for (const { peakBytes } of four) expect(peakBytes / alone!.peakBytes).toBeLessThan(0.45);
+      const written = readSafetensors(join(folder, 'on-4', 'model.safetensors'));
+      expect(written.size).toBe(four[0]!.weights.size);
+      for (const [name, values] of four[0]!.weights) expect(written.get(name)!.data, name).toEqual(values);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 });

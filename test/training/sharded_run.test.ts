@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
 import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
+import { randomWord } from '../../src/training/philox.js';
 import { type TrainOptions, train } from '../../src/training/train.js';
 import { expectClose, modelFolder, relativeError } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
@@ -108,5 +109,51 @@ describe('a fully sharded run', () => {
     await interrupt('bf16-again', { ...changes, ...sharded(4) }, 4);
     await run('bf16-again', { ...changes, ...sharded(4) });
     await expectSame('bf16-again', 'bf16-4', 0);
+  });
+
+  /**
+   * Cross-entropy, but it ends the thread of rank 1 where DEADLY says, which is no part of the run's identity: `pass N`, in its Nth
+   * micro-batch, or `write N`, where it opens its part of the Nth checkpoint.
+   */
+  const deadly = [
+    "import fs from 'node:fs/promises';",
+    "import { syncBuiltinESMExports } from 'node:module';",
+    "import { workerData } from 'node:worker_threads';",
+    "const [where, number] = workerData?.rank === 1 ? (process.env.DEADLY ?? '').split(' ') : [];",
+    'const counts = { pass: 0, write: 0 };',
+    'const at = (place) => where === place && ++counts[place] === Number(number) && process.exit(9);',
+    'const { open } = fs;',
+    "fs.open = (path, flags) => (flags === 'w' && /state-.*safetensors/.test(path) && at('write'), open(path, flags));",
+    'syncBuiltinESMExports();',
+    'export default ({ tokenLogprobs, window }, { scale, sum }) => {',
+    "  at('pass');",
+    '  return scale(sum(tokenLogprobs()), -1 / window.trained);',
+    '};',
+  ];
+
+  it('ends everywhere when a rank dies, wherever it is, and goes on from the last checkpoint', async () => {
+    const objective = join(folder, 'deadly.mjs');
+    await writeFile(objective, deadly.join('\n'));
+    const changes = { method: 'full', objective, validationSplit: 0, checkpointEvery: 2, ...sharded(3) } as const;
+    await run('undisturbed', changes);
+    // Five micro-batches a step are two passes of each rank, so the third step begins with the fifth. A seed says which it is.
+    const passes = [5, 12].map((first) => `pass ${first + (randomWord(1, 2, first, 0) % 3)}`);
+    for (const place of [...passes, 'write 3']) {
+      const output = `dies-${place.replace(' ', '-')}`;
+      process.env.DEADLY = place;
+      try {
+        await expect(run(output, changes)).rejects.toThrow(
+          /^Rank 1 ended early with code 9; the same command goes on from the last checkpoint$/,
+        );
+      } finally {
+        delete process.env.DEADLY;
+      }
+      const left = await readdir(join(folder, output, 'checkpoints'));
+      expect(left, place).toEqual([
+        expect.stringMatching(place === 'write 3' ? /^step-00000004$/ : /^step-0000000\d$/),
+      ]);
+      await run(output, changes);
+      await expectSame(output, 'undisturbed', 0);
+    }
   });
 });

@@ -21,7 +21,7 @@ import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer, type TrainerOptions } from '../../src/training/trainer.js';
-import { expectClose, type GoldenModel, modelFolder, relativeError } from '../support/fixtures.js';
+import { expectClose, GOLDEN_MODELS, type GoldenModel, modelFolder, relativeError } from '../support/fixtures.js';
 
 export const allLinears = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
@@ -62,14 +62,25 @@ export interface Student extends LoadedModel {
   shards?: Shards;
 }
 
-/** A golden model, with every weight trainable, or with adapters of rank 4 whose B is not zero. */
+/**
+ * A golden model or the one in a folder, with every weight trainable, or with adapters of rank 4 whose B is not zero.
+ * @param options with `shards`, this rank keeps its parts of it alone
+ */
 export async function openStudent(
   device: Device,
-  name: GoldenModel,
+  name: string,
   method: 'full' | 'lora',
-  options: { dtype?: 'f32' | 'bf16'; dropout?: number } = {},
+  options: { dtype?: 'f32' | 'bf16'; dropout?: number; shards?: Shards | null } = {},
 ): Promise<Student> {
-  const loaded = await loadModel(modelFolder(name), { device, dtype: options.dtype ?? 'f32' });
+  const { shards = null } = options;
+  const loaded = await loadModel(
+    GOLDEN_MODELS.includes(name as GoldenModel) ? modelFolder(name as GoldenModel) : name,
+    {
+      device,
+      dtype: options.dtype ?? 'f32',
+      ...(shards && { place: (each, weight, master) => shards.add(each, weight, master) }),
+    },
+  );
   const { model } = loaded;
   if (method === 'lora') {
     attachLora(model, {
@@ -86,7 +97,8 @@ export async function openStudent(
   }
   const parameters = method === 'lora' ? adapterTensors(model) : model.weights;
   for (const parameter of parameters.values()) parameter.requiresGrad = true;
-  return { ...loaded, parameters };
+  if (shards) for (const [each, tensor] of adapterTensors(model)) shards.add(each, tensor);
+  return { ...loaded, parameters, ...(shards && { shards }) };
 }
 
 export async function readAll(tensors: ReadonlyMap<string, Tensor | null>): Promise<Map<string, Float32Array>> {
@@ -156,7 +168,10 @@ export async function runSteps(
 
 export interface RankSettings extends Partial<RunSettings> {
   method: 'full' | 'lora';
-  model: GoldenModel;
+  /** A golden one, or a folder. */
+  model: string;
+  /** Default: cpu. */
+  device?: string;
   dtype?: 'f32' | 'bf16';
   activationCheckpointing?: ActivationCheckpointing;
   /** Each rank keeps a part of the model. */
@@ -167,32 +182,38 @@ export interface RankSettings extends Partial<RunSettings> {
 
 let groups = 0;
 
-/** Trains a student on several ranks, which are devices of this thread. @returns what each of them has at the end */
-export async function trainOnRanks(ranks: number, settings: RankSettings, documents: readonly TrainingDocument[]) {
-  const { method, model: name, dtype = 'f32', sharded = false, ...shape } = settings;
+/**
+ * Trains a student on several ranks, which are devices of this thread.
+ * @returns what each of them has at the end, and the most memory that it had in use until `atEnd` was through
+ */
+export async function trainOnRanks(
+  ranks: number,
+  settings: RankSettings,
+  documents: readonly TrainingDocument[],
+  atEnd: (student: Student, rank: number) => Promise<void> = async () => {},
+) {
+  const { method, model: name, device: deviceName = 'cpu', dtype = 'f32', sharded = false, ...shape } = settings;
   const { activationCheckpointing = 'none', maxGradNorm = 1 } = settings;
-  const devices = Array.from({ length: ranks }, () => Device.open('cpu', { threads: 1 }));
+  const devices = Array.from({ length: ranks }, () => Device.open(deviceName, { threads: 1 }));
   const group = `ranks-${process.pid}-${++groups}`;
   const results = await Promise.all(
     devices.map(async (device, rank) => {
-      const student: Student = await openStudent(device, name, method, { dropout: 0.1, dtype });
-      const { model, parameters } = student;
       const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
       const shards = communicator && sharded ? new Shards(communicator) : null;
-      if (shards) {
-        for (const [each, tensor] of [...model.weights, ...adapterTensors(model)]) shards.add(each, tensor);
-        student.shards = shards;
-      }
+      const student = await openStudent(device, name, method, { dropout: 0.1, dtype, shards });
+      const { model, parameters } = student;
       const exchange = shards
         ? new FullySharded(model, shards)
         : communicator && new GradientReduction(model, parameters, communicator);
       const run = await runSteps(student, documents, shape, { exchange, activationCheckpointing, maxGradNorm });
+      await atEnd(student, rank);
+      const { peakBytes } = device.statistics();
       shards?.gather(parameters);
       const weights = await readAll(parameters);
       shards?.dispose();
       model.dispose();
       expect(device.statistics().liveTensors).toBe(0);
-      return { ...run, weights };
+      return { ...run, weights, peakBytes };
     }),
   );
   await Promise.all(devices.map((device) => device.close()));
