@@ -136,40 +136,54 @@ struct Part {
 // Floats of workspace that multiplyPart needs.
 template <class U>
 inline int64_t workspaceSize(int64_t rows, int64_t panels, int64_t K, int64_t block = kBlock<U>) {
-  return kBlock<U> / kPerUnit<U> * kPanel + (blockCount(K, block) > 1 ? rows * panels * kPanel : 0);
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (kBlock<U> / kPerUnit<U> + (blockCount(K, block) > 1 ? tiles * kTileRows : 0)) * panels * kPanel;
 }
 
-// Computes a part of a · b, K elements deep. emit(row, column, columns, values) takes the finished sums of A's row `row` for
-// B's columns [column, column + columns), columns ≤ kPanel; values has room to kPanel.
+// Computes a part of a · b, K elements deep: a block of all the part's panels is packed, then the rows of A stream past it.
+// emit(row, column, columns, values) takes the finished sums of A's row `row` for B's columns [column, column + columns),
+// columns ≤ kPanel; values has room to kPanel.
 template <class U, class T, class Emit>
 inline void multiplyPart(const Left& a, const Right<T>& b, const Part& part, int64_t N, int64_t K, float* workspace,
                          Emit&& emit) {
-  U* const panel = reinterpret_cast<U*>(workspace);
-  float* const partial = workspace + kBlock<U> / kPerUnit<U> * kPanel;
-  const int64_t blocks = blockCount(K, a.block), rows = part.rowTo - part.rowFrom, tiles = (rows + kTileRows - 1) / kTileRows;
+  const int64_t panels = part.panelTo - part.panelFrom, rows = part.rowTo - part.rowFrom;
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows, blocks = blockCount(K, a.block);
+  U* const packed = reinterpret_cast<U*>(workspace);
+  float* const partial = workspace + kBlock<U> / kPerUnit<U> * kPanel * panels;
   const auto depth = [&](int64_t block) { return std::min(K - block * a.block, a.block); };
   for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t units = unitCount<U>(depth(block));
-    for (int64_t p = part.panelFrom; p < part.panelTo; ++p) {
-      // The next panel, or the first one of the next block.
-      const bool last = p + 1 == part.panelTo;
+    const int64_t units = unitCount<U>(depth(block)), steps = units / kWidth + 1;
+    for (int64_t p = 0; p < panels; ++p) {
       Ahead ahead;
-      if (!last || block + 1 < blocks)
-        ahead = b.ahead((block + last) * a.block, depth(block + last), last ? part.panelFrom : p + 1,
-                        (tiles + kVectors) * (units / kWidth + 1));
-      b.template pack<U>(block * a.block, depth(block), p, N, panel, &ahead);
-      float* sums = partial + (p - part.panelFrom) * rows * kPanel;
-      for (int64_t i = 0; i < tiles; ++i, sums += kTileRows * kPanel) {
-        const int64_t row = part.rowFrom + i * kTileRows, count = std::min<int64_t>(kTileRows, part.rowTo - row);
+      if (p + 1 < panels) ahead = b.ahead(block * a.block, depth(block), part.panelFrom + p + 1, steps);
+      b.template pack<U>(block * a.block, depth(block), part.panelFrom + p, N, packed + p * units * kPanel, &ahead);
+    }
+    // The next block's panels, or those after this part's, whoever comes to them.
+    const bool last = block + 1 == blocks;
+    const int64_t next = last ? part.panelTo : part.panelFrom, wanted = std::min(panels, panelCount(N) - next);
+    int64_t asked = 0;
+    Ahead nextPanels;
+    float* sums = partial;
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t row = part.rowFrom + i * kTileRows, count = std::min<int64_t>(kTileRows, part.rowTo - row);
+      // One panel after the other, all by the time that the last tile is done.
+      if (nextPanels.left == 0 && asked < wanted && i * wanted >= asked * tiles)
+        nextPanels = b.ahead(last ? 0 : (block + 1) * a.block, depth(last ? 0 : block + 1), next + asked++,
+                             std::max<int64_t>(1, tiles / wanted * steps));
+      const int64_t lines = (units * 4 + 63) / 64, left = std::clamp<int64_t>(part.rowTo - row - kTileRows, 0, kTileRows) * lines;
+      const int64_t rowSteps = std::max<int64_t>(1, panels - 1) * steps;
+      Ahead nextRows{a.at(row + kTileRows, block), a.rowBytes, lines, left, (left + rowSteps - 1) / rowSteps};
+      for (int64_t p = 0; p < panels; ++p, sums += kTileRows * kPanel) {
         alignas(64) float tile[kTileRows * kPanel];
-        multiplyRows<U>(count, a.at(row, block), a.rowBytes, panel, units, tile, kPanel, &ahead);
+        multiplyRows<U>(count, a.at(row, block), a.rowBytes, packed + p * units * kPanel, units, tile, kPanel,
+                        p + 1 < panels || panels == 1 ? &nextRows : &nextPanels);
         if (block > 0)
           for (int64_t j = 0; j < count * kPanel; j += kWidth) store(tile + j, load(sums + j) + load(tile + j));
-        if (block + 1 < blocks) {
+        if (!last) {
           for (int64_t j = 0; j < count * kPanel; j += kWidth) store(sums + j, load(tile + j));
         } else {
-          const int64_t columns = std::min<int64_t>(kPanel, N - p * kPanel);
-          for (int64_t j = 0; j < count; ++j) emit(row + j, p * kPanel, columns, tile + j * kPanel);
+          const int64_t column = (part.panelFrom + p) * kPanel, columns = std::min<int64_t>(kPanel, N - column);
+          for (int64_t j = 0; j < count; ++j) emit(row + j, column, columns, tile + j * kPanel);
         }
       }
     }
@@ -178,15 +192,16 @@ inline void multiplyPart(const Left& a, const Right<T>& b, const Part& part, int
 
 // How a product is cut into tasks. It changes no bit of the result.
 struct Tasks {
-  int64_t rows, panels;          // of one task
-  int64_t rowTasks, panelTasks;  // how many
+  static constexpr int64_t kMostRows = 512;  // so that packing B, once for each task, is little beside multiplying it
+  int64_t rows, panels;                      // of one task
+  int64_t rowTasks, panelTasks;              // how many
   Tasks(int64_t M, int64_t N, int workers) {
     const int64_t allPanels = panelCount(N);
-    rowTasks = (M + 255) / 256;
+    rowTasks = (M + kMostRows - 1) / kMostRows;
     rows = rowTasks ? (M + rowTasks - 1) / rowTasks : 0;
     rows = (rows + kTileRows - 1) / kTileRows * kTileRows;
     rowTasks = rows ? (M + rows - 1) / rows : 0;
-    panels = std::clamp<int64_t>(rowTasks * allPanels / (int64_t{4} * workers), 1, 8);
+    panels = std::clamp<int64_t>(rowTasks * allPanels / (int64_t{8} * workers), 1, 4);
     panelTasks = (allPanels + panels - 1) / panels;
   }
   int64_t count() const { return rowTasks * panelTasks; }

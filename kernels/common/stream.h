@@ -82,10 +82,15 @@ inline void streamRows(const FewRows<U>& few, const T* data, int64_t stride, int
   const int64_t units = unitCount<U>(few.K), panels = panelCount(few.M);
   const bool inPlace = sizeof(T) * kPerUnit<U> == sizeof(U) && few.K % kPerUnit<U> == 0;
   const int64_t bytes = stride * static_cast<int64_t>(sizeof(T)), lines = (few.K * static_cast<int64_t>(sizeof(T)) + 63) / 64;
+  const int64_t steps = panels * (units / kWidth + 1) * (few.M > kWidth ? kGroup / kTileRows : kGroup / kTileRows / kVectors);
+  const auto group = [&](int64_t row, int64_t steps) {
+    const int64_t wanted = std::clamp<int64_t>(to - row, 0, kGroup) * lines;
+    return Ahead{reinterpret_cast<const char*>(data + row * stride), bytes, lines, wanted, (wanted + steps - 1) / steps};
+  };
+  group(from, 1).fetch();  // at once: nothing was computed while it could have come
   for (int64_t row = from; row < to; row += kGroup) {
-    const int64_t count = std::min<int64_t>(kGroup, to - row), next = std::clamp<int64_t>(to - row - kGroup, 0, kGroup) * lines;
-    const int64_t steps = panels * (units / kWidth + 1) * (few.M > kWidth ? kGroup / kTileRows : kGroup / kTileRows / kVectors);
-    Ahead ahead{reinterpret_cast<const char*>(data + (row + kGroup) * stride), bytes, lines, next, (next + steps - 1) / steps};
+    const int64_t count = std::min<int64_t>(kGroup, to - row);
+    Ahead ahead = group(row + kGroup, steps);
     const char* rows = reinterpret_cast<const char*>(data + row * stride);
     int64_t rowBytes = bytes;
     if (!inPlace || count < kGroup) {

@@ -60,7 +60,7 @@ describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
         [0, +transposeB, 0, 1],
       );
     const whole = await run(devices[0]!, 0, M);
-    for (const rows of [1, 2, 3, 8, 17, 64, 129, 300])
+    for (const rows of [1, 2, 3, 4, 5, 8, 17, 64, 129, 300])
       for (const device of devices) {
         const first = M - rows;
         const part = await run(device, first, rows);
