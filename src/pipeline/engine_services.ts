@@ -60,6 +60,12 @@ export function createEngineServices(
   const deviceOptions = config.threads === undefined ? {} : { threads: config.threads };
   const described = new Map<string, ReturnType<typeof describeModel>>();
   let current: Opened | null = null;
+  const told = new Set<string>();
+  /** Once: a model is opened again and again. */
+  const tell = (line: string) => {
+    if (!told.has(line)) note(line);
+    told.add(line);
+  };
   const parallel = meshSize(config.mesh) > 1;
 
   // For the models that the study names; a trained student is known by the identity of its training.
@@ -79,7 +85,7 @@ export function createEngineServices(
     await close();
     const begin = performance.now();
     const opened = await (parallel ? openReplicas(model, text, adapter) : openHere(model, text));
-    note(opened.engine.startupReport());
+    tell(opened.engine.startupReport());
     const seconds = (performance.now() - begin) / 1000;
     current = { model, adapter: parallel ? adapter : undefined, replaced: false, seconds, ...opened };
     return current;

@@ -18,7 +18,7 @@ export interface Progress {
    */
   start(stage: string, total: number, resumed: number, unit: string, state?: () => string): Meter;
   note(line: string): void;
-  /** Shows a stage's first full prompt, once per stage. */
+  /** Shows a stage's first full prompt, once per stage; not again where another stage asks the same. */
   prompt(stage: string, text: string): void;
 }
 
@@ -62,8 +62,8 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
   return {
     note: write,
     prompt(stage, text) {
-      if (prompted.has(stage)) return;
-      prompted.add(stage);
+      if (prompted.has(stage) || prompted.has(text)) return;
+      prompted.add(stage).add(text);
       write(pc.dim(`first prompt of ${stage}:`));
       write(pc.dim(text.replace(/^/gm, '  │ ')));
     },
@@ -137,7 +137,7 @@ export function barLine(columns: number, name: string, facts: string, progress: 
 
 function shortened(name: string, length: number): string {
   if (name.length <= length) return name;
-  const kept = Math.max(2, length - 1);
+  const kept = Math.max(7, length - 1);
   return `${name.slice(0, Math.ceil(kept / 2))}…${name.slice(name.length - Math.floor(kept / 2))}`;
 }
 

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createProgress } from '../../src/pipeline/progress.js';
+import { barLine, createProgress } from '../../src/pipeline/progress.js';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -79,4 +80,42 @@ test('so they do on a terminal', () => {
   stream.read();
   vi.advanceTimersByTime(5000);
   expect(stream.read()).toBeNull();
+});
+
+test.each([40, 60, 80, 120, 200])('a bar of %i columns fits, and loses the bar before the figures', (columns) => {
+  const facts = '24/144 · 3.2 rows/s · 12m 05s left · 1612 tokens/s · KV 12 %';
+  for (const name of ['traces round 1/4', 'evaluate smollm2-135m answer-only']) {
+    const line = stripVTControlCharacters(barLine(columns, name, facts, 0.5));
+    expect(line.length).toBeLessThanOrEqual(columns);
+    if (columns >= 80) expect(line.endsWith(facts)).toBe(true);
+    if (columns >= 120) expect(line).toMatch(new RegExp(`^${name} +█+░+ 24/144`));
+    expect(line.startsWith(name.slice(0, 2))).toBe(true);
+  }
+});
+
+test('a note stands above the bar, which is drawn again', () => {
+  const log: string[] = [];
+  const stream = Object.assign(new PassThrough(), {
+    isTTY: true,
+    columns: 100,
+    cursorTo() {},
+    clearLine() {},
+    moveCursor() {},
+  });
+  stream.on('data', (text: Buffer) => log.push(stripVTControlCharacters(text.toString())));
+  const { start, note } = createProgress(stream as unknown as NodeJS.WriteStream);
+  const meter = start('generate', 10, 0, 'rows');
+  vi.advanceTimersByTime(100);
+  log.length = 0;
+  note('The machine slept.');
+  expect(log.join('')).toMatch(/The machine slept\.\ngenerate +░+ 0\/10/);
+  meter.finish();
+});
+
+test('a prompt is shown once, for all stages that ask the same', () => {
+  const { prompt, lines } = progress();
+  prompt('evaluate a', 'Hello');
+  prompt('evaluate b', 'Hello');
+  prompt('evaluate a', 'Bye');
+  expect(lines().filter((line: string) => line.includes('first prompt'))).toHaveLength(1);
 });
