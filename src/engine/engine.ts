@@ -36,8 +36,8 @@ export interface EngineOptions extends KvPlanOptions {
   readonly enforceEager?: boolean;
   /**
    * Batch sizes at which decode steps are recorded and replayed, as CUDA graphs on a GPU. A batch takes the next larger size; beyond the
-   * largest it runs as others do. Results are the same. Default: on a GPU 1, 2, 4, 8, 16, … up to maxNumSeqs; on the CPU none, since
-   * rows that fill a batch up cost time there.
+   * largest it runs as others do. Results are the same. Default: on a GPU 1, 2, 4, 8, 16, … up to maxNumSeqs; on the CPU 1, since rows
+   * that fill a batch up cost time there.
    */
   readonly cudagraphCaptureSizes?: readonly number[];
   /** Samples taken in or not yet taken out, per `generate` call, from which on its input is not read further. Default 4 · maxNumSeqs. */
@@ -142,7 +142,7 @@ function captureSizes(device: Device, maxNumSeqs: number, options: EngineOptions
   for (const size of sizes ?? []) positive({ cudagraphCaptureSizes: size });
   if (enforceEager) return [];
   if (sizes !== undefined) return [...new Set(sizes)].filter((size) => size <= maxNumSeqs).sort((a, b) => a - b);
-  return device.statistics().accelerator ? defaultCaptureSizes(maxNumSeqs) : [];
+  return device.statistics().accelerator ? defaultCaptureSizes(maxNumSeqs) : [1];
 }
 
 /** Bytes that the device may still give: a GPU's, or those that the process may take, containers' limits included. */

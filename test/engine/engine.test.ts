@@ -116,7 +116,7 @@ describe('Engine', () => {
     own.model.weightsChanged();
     const adapted = await tokens(engine);
     expect(adapted).not.toEqual(before);
-    const eager = createEngine(own);
+    const eager = createEngine(own, { enforceEager: true });
     expect(adapted).toEqual(await tokens(eager));
     module.adapter = null;
     own.model.weightsChanged();

@@ -5,39 +5,9 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Device } from '../../src/tensor/device.js';
-import { disposeAll, launchCase, type Placed, placeAll, unexpectedChanges } from './harness/arguments.js';
-import { differences, expectedOf } from './harness/compare.js';
 import { deviceNames, implemented } from './harness/devices.js';
 import { casesOf } from './harness/registry.js';
-import type { OpCase, OpCases } from './harness/types.js';
-
-async function run(
-  device: Device,
-  cases: OpCases,
-  one: OpCase,
-  poison: Parameters<typeof placeAll>[3],
-): Promise<Map<string, Uint8Array>> {
-  let placed: (Placed | null)[] = [];
-  try {
-    placed = await placeAll(device, cases.op, one.tensors, poison);
-    launchCase(device, cases.op, placed, one.attributes);
-    const results = new Map<string, Uint8Array>();
-    const attributes = (typeof one.attributes === 'function' ? one.attributes(device) : one.attributes) ?? {};
-    const expected = expectedOf(cases, one, attributes);
-    for (const argument of placed) {
-      if (!argument || argument.access === 'in') continue;
-      const actual = await argument.tensor.read();
-      expect(differences(actual, expected[argument.name]!, one.roundings ?? cases.roundings), argument.name).toEqual(
-        [],
-      );
-      results.set(argument.name, await argument.tensor.readBytes());
-    }
-    expect(await unexpectedChanges(placed)).toEqual([]);
-    return results;
-  } finally {
-    disposeAll(placed);
-  }
-}
+import { runCase } from './harness/run_case.js';
 
 describe.each(deviceNames)('%s', (name) => {
   const here = implemented(name);
@@ -52,10 +22,13 @@ describe.each(deviceNames)('%s', (name) => {
   for (const cases of casesOf.values()) {
     if (!here.has(cases.op)) continue;
     it.each(cases.cases.map((one) => [one.name, one] as const))(`${cases.op}: %s`, async (_name, one) => {
-      const first = await run(devices[0]!, cases, one, { float: Number.NaN, integer: 77 });
-      const second = await run(devices[1]!, cases, one, { float: 3e4, integer: 88 });
-      for (const [argument, bytes] of first)
-        expect(Buffer.compare(bytes, second.get(argument)!), `bits of '${argument}' with 1 and 2 threads`).toBe(0);
+      const first = await runCase(devices[0]!, cases, one, { float: Number.NaN, integer: 77 });
+      const second = await runCase(devices[1]!, cases, one, { float: 3e4, integer: 88 });
+      expect([first.wrong, second.wrong]).toEqual([[], []]);
+      for (const [argument, bytes] of first.bytes)
+        expect(Buffer.compare(bytes, second.bytes.get(argument)!), `bits of '${argument}' with 1 and 2 threads`).toBe(
+          0,
+        );
       for (const device of devices) expect(device.statistics().liveTensors).toBe(0);
     });
   }
