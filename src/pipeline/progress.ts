@@ -122,17 +122,18 @@ class Count {
 
 /** Widths of the bar: at its best, and the least that still says something. */
 const [wideBar, narrowBar] = [24, 6];
-/** Names are set in a column so wide, where there is room. */
-const nameColumn = 24;
+/** Of a stage's name: the column that it is set in where there is room, and the least that still says which stage it is. */
+const [nameColumn, leastName] = [24, 18];
 
-/** The bar's line: what does not fit into the width goes, first the bar, then the middle of the name, then the end. */
+/** The bar's line: where it does not fit, first the bar gets shorter, then the name, then the bar goes, at last the end. */
 export function barLine(columns: number, name: string, facts: string, progress: number): string {
   const room = columns - 1 - facts.length;
-  const padded = name.padEnd(Math.min(nameColumn, room - 1 - wideBar - 1));
-  const width = Math.min(wideBar, room - padded.length - 2);
-  if (width < narrowBar) return `${pc.cyan(shortened(name, room - 1))} ${facts}`.slice(0, columns + pc.cyan('').length);
+  if (room < leastName + 1 + narrowBar + 1)
+    return `${pc.cyan(shortened(name, room - 1))} ${facts}`.slice(0, columns + pc.cyan('').length);
+  const label = shortened(name, room - 2 - narrowBar).padEnd(Math.min(nameColumn, room - 2 - wideBar));
+  const width = Math.min(wideBar, room - 2 - label.length);
   const full = Math.round(progress * width);
-  return `${pc.cyan(padded)} ${'█'.repeat(full)}${'░'.repeat(width - full)} ${facts}`;
+  return `${pc.cyan(label)} ${'█'.repeat(full)}${'░'.repeat(width - full)} ${facts}`;
 }
 
 function shortened(name: string, length: number): string {
@@ -142,13 +143,16 @@ function shortened(name: string, length: number): string {
 }
 
 function barMeter(stream: NodeJS.WriteStream, stage: string, count: Count, shown: Shown): Meter {
+  let end = '';
   const draw = (_: unknown, { progress }: { progress: number }, { rate, left, state }: Description) =>
-    barLine(stream.columns ?? 80, stage, `${count.done}/${count.total} · ${rate} · ${left} left${state}`, progress);
-  // Drawn also where nothing changed: a note may have taken its line.
-  const kept = { hideCursor: false, clearOnComplete: false, gracefulExit: false };
-  const bar = new SingleBar({ stream, format: draw, forceRedraw: true, ...kept });
+    barLine(stream.columns ?? 80, stage, `${count.done}/${count.total} · ${rate} · ${left} left${state}`, progress) +
+    end;
+  const bar = new SingleBar({ stream, format: draw, hideCursor: false, clearOnComplete: false, gracefulExit: false });
   bar.start(count.total, count.resumed, count.describe());
-  shown.redraw = () => bar.render();
+  shown.redraw = () => {
+    end = end === '' ? ' ' : ''; // A line that has not changed is not drawn.
+    bar.render();
+  };
   const clock = everySecond(() => bar.update(count.done, count.describe()));
   return {
     advance(done, tokens = 0) {
