@@ -2,11 +2,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Communicator, isRankFailure } from '../../src/distributed/communicator.js';
 import type { ActivationCheckpointing } from '../../src/nn/context.js';
 import { Device } from '../../src/tensor/device.js';
+import { launch } from '../../src/tensor/launch.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import type { TrainingDocument } from '../../src/training/documents.js';
 import { GradientReduction } from '../../src/training/gradient_exchange.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
-import { disposeGradients } from '../../src/training/optimizer.js';
+import { disposeGradients, zeroGradients } from '../../src/training/optimizer.js';
 import { addGradients, DivergenceError } from '../../src/training/trainer.js';
 import { expectClose } from '../support/fixtures.js';
 import {
@@ -224,6 +225,19 @@ describe('training', () => {
         expect(atWork).toContain('model.layers.1.mlp.up_proj.weight before model.layers.0.mlp.down_proj.weight');
         expect(atWork).not.toContain('model.layers.1.mlp.up_proj.weight before model.layers.1.input_layernorm.weight');
       }
+    });
+
+    it('refuses a gradient that grows after it was summed', async () => {
+      const { model, parameters } = await open('linear', 'full');
+      zeroGradients(parameters);
+      const communicator = new Communicator(device, `late-${++groups}`, 0, 1);
+      const exchange = new GradientReduction(model, parameters, communicator);
+      const name = 'model.layers.1.mlp.up_proj.weight';
+      exchange.pass({ last: true, counts: true }, (hooks) => {
+        hooks!.afterBackward(1);
+        launch('fill', [parameters.get(name)!.grad], [1]);
+      });
+      expect(() => exchange.finish()).toThrow(`Expected the gradient of '${name}' to be whole after its layer`);
     });
 
     it('fails on every rank when one cannot take part', async () => {
