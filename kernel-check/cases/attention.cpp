@@ -105,6 +105,23 @@ CASES(attention) {
                   absent(), output(dtype, {p.T(), p.H, p.D}).narrowed(72), output(DType::F32, {p.T(), p.H}).bounded(4, 1e-4)})
         .bound(1, absolute(dtype));
   }
+  // Many tiles, which go through every stage more than once; a document beside one that is not finite.
+  for (const Packed& p : {Packed{{0, 37, 700}, 2, 1, 64}, Packed{{0, 500, 640}, 3, 1, 128, 300}, Packed{{0, 330}, 2, 2, 256}})
+    add(p.text(DType::BF16) + ", long")
+        .attributes({p.scale(), p.window})
+        .tensors({p.query(DType::BF16), p.key(DType::BF16), p.key(DType::BF16), p.bounds(), absent(),
+                  output(DType::BF16, {p.T(), p.H, p.D}), output(DType::F32, {p.T(), p.H}).bounded(4, 1e-4)})
+        .bound(1, absolute(DType::BF16));
+  for (int64_t D : {64, 128, 256}) {
+    const Packed p{{0, 70, 90}, 2, 1, D};
+    Argument broken = p.key(DType::BF16);
+    broken.value = [D](Random& random, int64_t index) { return index / D < 70 ? random.normal() : NAN; };
+    add(p.text(DType::BF16) + ", one of them not finite")
+        .attributes({p.scale(), 0})
+        .tensors({p.query(DType::BF16), broken, broken, p.bounds(), absent(), output(DType::BF16, {p.T(), p.H, p.D}),
+                  output(DType::F32, {p.T(), p.H}).bounded(4, 1e-4)})
+        .bound(1, absolute(DType::BF16));
+  }
   for (const std::vector<double>& bounds : {std::vector<double>{0, 5, 4, 9}, {1, 9}, {0, 8}, {0, 10}})
     add("documents " + std::to_string(static_cast<int>(bounds[0])) + " … " + std::to_string(static_cast<int>(bounds.back())) +
         " of 9, " + std::to_string(bounds.size()) + " bounds")

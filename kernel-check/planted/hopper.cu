@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(2 * kWarpgroup, 1)
 #pragma unroll
     for (int k = 0; k < kTile; k += 16) {
       const int other = kBug == WrongStep && k > 0 ? k - 16 : k;
-      multiply<kTile, kLeft, kRight>(sums, operand<kLeft>(tiles.left[stage], k), operand<kRight>(tiles.right[stage], other),
-                                     step > 0 || k > 0);
+      warpgroupMma<kTile, kLeft, kRight>(sums, operand<kLeft>(tiles.left[stage], k), operand<kRight>(tiles.right[stage], other),
+                                         step > 0 || k > 0);
     }
     commitProducts();
     if constexpr (kBug == EarlyRelease) arrive(tiles.empty[stage]);

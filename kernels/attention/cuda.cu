@@ -1,7 +1,9 @@
+#include "../common/cuda_hopper.h"
 #include "../common/dispatch.h"
 #include "cuda_decode.h"
 #include "cuda_forward.h"
 #include "cuda_heads.h"
+#include "cuda_hopper_forward.h"
 
 namespace cd::cuda {
 using namespace attend;
@@ -36,6 +38,18 @@ void launchPieces(const Call& call, const Forward<BFloat16, Keys>& forward, unsi
          forward);
 }
 
+template <int D>
+void launchHopper(const Call& call, const Forward<BFloat16, PackedKeys>& forward, unsigned pieces, unsigned groups) {
+  using Shape = HopperForward<D>;
+  const auto map = [&](const Tensor& tensor) {
+    const int64_t stride = tensor.rows() > 1 ? tensor.rowStride : D;
+    return tensorMap(
+        {tensor.data, tensor.dtype, 3, {D, groups, tensor.shape[0]}, {1, stride, stride * groups}, {64, 1, Shape::kKeys}});
+  };
+  launch(call, dim3(pieces, groups), Shape::kThreads, sizeof(typename Shape::Tiles), attendHopper<D>, forward, map(call[1]),
+         map(call[2]));
+}
+
 template <class T, class Keys>
 void launchRows(const Call& call, const Forward<T, Keys>& forward, unsigned pieces, unsigned groups) {
   const int D = static_cast<int>(call[0].shape[2]);
@@ -60,14 +74,16 @@ void attention(const Call& call) {
   withFloat(q.dtype, [&](auto zero) {
     using Element = decltype(zero);
     const auto forward = forwardOf<Element>(call, keys, groups, 3, nullptr, pieces, 4, 5, call[6].as<float>());
-    const bool tiles = takesTiles(call, {0, 1, 2, 5});
-    const int rows = tiles ? 16 * kPieceWarps : kRowWarps;
+    const bool tiles = takesTiles(call, {0, 1, 2, 5}), hopper = tiles && call.attribute(0) > 0 && hopperKernels();
+    const int rows = hopper ? HopperForward<64>::kRows : tiles ? 16 * kPieceWarps : kRowWarps;
     number(call, forward, 0, rows, 1, pieces);
     if (q.elements() == 0) return;
     const unsigned count = mostPieces(T, forward.documents.heads, documents, rows);
     if constexpr (std::is_same_v<Element, BFloat16>) {
       if (tiles)
-        return withHeadSize(q.shape[2], [&](auto D) { launchPieces<D()>(call, forward, count, static_cast<unsigned>(groups)); });
+        return withHeadSize(q.shape[2], [&](auto D) {
+          (hopper ? launchHopper<D()> : launchPieces<D(), PackedKeys>)(call, forward, count, static_cast<unsigned>(groups));
+        });
     }
     launchRows(call, forward, count, static_cast<unsigned>(groups));
   });

@@ -3,7 +3,7 @@
 // emulation.
 //
 //   fenceProducts();                                      // registers and shared memory are ready
-//   for (k …) multiply<N, …>(sums, left, right, k > 0);   // issued
+//   for (k …) warpgroupMma<N, …>(sums, left, right, k > 0);   // issued
 //   commitProducts();  waitProducts<0>();                 // sums may be read, operands written over
 //
 // Sums are laid out as in mma (cuda_mma.h): with warp counted in the warpgroup, sums[j][i] of a thread is row
@@ -144,7 +144,7 @@ inline void performProducts(WaitForProducts** lanes) {
 
 // sums [64, kColumns] (+)= left · right, both in shared memory. By all threads of the warpgroup, with the same descriptors.
 template <int kColumns, Operand kLeft, Operand kRight>
-__device__ __forceinline__ void multiply(float (&sums)[kColumns / 8][4], uint64_t a, uint64_t b, bool accumulate) {
+__device__ __forceinline__ void warpgroupMma(float (&sums)[kColumns / 8][4], uint64_t a, uint64_t b, bool accumulate) {
   static_assert(kColumns == 64 || kColumns == 128 || kColumns == 256);
   constexpr bool kLeftTransposed = kLeft == Operand::AcrossK, kRightTransposed = kRight == Operand::AcrossK;
 #if defined(CD_EMULATE)
@@ -158,7 +158,8 @@ __device__ __forceinline__ void multiply(float (&sums)[kColumns / 8][4], uint64_
 
 // The same with the left operand in registers, which must hold until the product was waited for.
 template <int kColumns, Operand kRight>
-__device__ __forceinline__ void multiply(float (&sums)[kColumns / 8][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+__device__ __forceinline__ void warpgroupMma(float (&sums)[kColumns / 8][4], const uint32_t (&a)[4], uint64_t b,
+                                             bool accumulate) {
   static_assert(kColumns == 64 || kColumns == 128 || kColumns == 256);
   constexpr bool kRightTransposed = kRight == Operand::AcrossK;
 #if defined(CD_EMULATE)

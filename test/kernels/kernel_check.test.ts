@@ -35,6 +35,11 @@ describe('kernel-check', () => {
     await expect(output(built('kernel-check'), ['--orders', 'forward'])).rejects.toThrow("unknown option '--orders'");
   });
 
+  it('runs the kernels for Hopper where they are asked for', { timeout: 300_000 }, async () => {
+    const found = await output(built('kernel-check'), ['--op', 'attention'], { COMPRESS_DISTILL_HOPPER_KERNELS: '1' });
+    expect(found).toMatch(/^\d{2,} cases, 0 failed\./m);
+  });
+
   it('touches nothing beyond its tensors, watched by the sanitizers', { timeout: 600_000 }, async () => {
     const name = 'compress_distill_cuda_emulated_sanitized';
     await output('cmake', ['--build', join(packageRoot, 'build'), '--target', name]);

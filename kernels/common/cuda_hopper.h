@@ -1,0 +1,25 @@
+// Whether kernels for Hopper (cuda_barrier.h, cuda_tma.h, cuda_wgmma.h) may run: on a device of compute capability 9.0, and, as
+// long as they have not been measured on one, where COMPRESS_DISTILL_HOPPER_KERNELS=1 asks for them.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+
+#include "cuda.h"
+
+namespace cd::cuda {
+
+inline bool hopperKernels() {
+  const char* const wanted = std::getenv("COMPRESS_DISTILL_HOPPER_KERNELS");
+  if (!wanted || std::strcmp(wanted, "1") != 0) return false;
+#if defined(CD_EMULATE)
+  return true;
+#else
+  int device = 0, major = 0, minor = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess && major == 9 && minor == 0;
+#endif
+}
+
+}  // namespace cd::cuda
