@@ -99,6 +99,7 @@ export function watchPage(title: string): string {
 <title>${title} · watch</title>
 <style>${styleSheet}
 progress { width: 100%; height: 1rem; accent-color: var(--accent); }
+#curves svg { max-width: 40rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; margin-bottom: .8rem; }
 .card pre { max-height: 14rem; overflow-y: auto; }
 </style>
