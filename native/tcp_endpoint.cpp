@@ -20,7 +20,8 @@ constexpr int kLookMilliseconds = 100;
 
 void copyText(char* to, size_t room, const std::string& text, const char* what) {
   if (text.size() >= room)
-    throw Error(std::string("Expected ") + what + " of fewer than " + std::to_string(room) + " bytes but received '" + text + "'");
+    throw Error(std::string("Expected ") + what + " of fewer than " + std::to_string(room) + " bytes but received '" + text +
+                "'");
   std::memcpy(to, text.data(), text.size());
 }
 }  // namespace
@@ -144,7 +145,8 @@ void TcpEndpoint::run() {
     for (const Stranger& stranger : strangers) waiting.push_back({stranger.socket, POLLIN, 0});
     poll(waiting.data(), waiting.size(), kLookMilliseconds);
     for (size_t index = strangers.size(); index-- > 0;)
-      if (waiting[index + 1].revents != 0 && !hear(strangers[index])) strangers.erase(strangers.begin() + static_cast<long>(index));
+      if (waiting[index + 1].revents != 0 && !hear(strangers[index]))
+        strangers.erase(strangers.begin() + static_cast<long>(index));
     if (waiting[0].revents != 0) {
       const int socket = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (socket >= 0) strangers.push_back({socket, 0, {}});

@@ -41,7 +41,7 @@ TcpPeers::TcpPeers(const std::string& group, int rank, const std::vector<int>& p
   for (int other = 0; other < static_cast<int>(processOf.size()); ++other) {
     if (processOf[other] == TcpEndpoint::instance().own()) continue;
     ranks_.push_back(other);
-    links_.push_back({.rank = other, .process = processOf[other]});
+    links_.emplace_back(other, processOf[other]);
   }
   TcpEndpoint::instance().watch(this);
 }

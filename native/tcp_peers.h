@@ -1,6 +1,6 @@
-// The ranks of other processes over TCP: a connection for each pair of ranks of a group. What is sent over it is a row of messages,
-// each behind a byte that says which it is: `D`, data, of a length that both sides know; or `F`, the last one, a 32-bit length and
-// why the sender cannot go on.
+// The ranks of other processes over TCP: a connection for each pair of ranks of a group. What is sent over it is a row of
+// messages, each behind a byte that says which it is: `D`, data, of a length that both sides know; or `F`, the last one, a 32-bit
+// length and why the sender cannot go on.
 #pragma once
 
 #include <atomic>
@@ -30,6 +30,7 @@ class TcpPeers : public Peers {
 
  private:
   struct Link {
+    Link(int rank, int process) : rank(rank), process(process) {}
     int rank, process, socket = -1;
     std::vector<Piece> out, in;  // of the present swap
     size_t sending = 0, receiving = 0;

@@ -127,7 +127,14 @@ export interface Native {
     size: number,
     timeoutSeconds: number,
     warnAfterSeconds: number,
+    processOf: readonly number[],
   ): number;
+  /** Opens the port at which ranks of other processes reach those of this one. @returns its number */
+  listenForPeers(): number;
+  /** Process p of the run is at `addresses[p]`, `host:port`, and this one is `own`. @param token keeps strangers out */
+  introducePeers(token: string, own: number, addresses: readonly string[]): void;
+  /** Fails all groups of this process that have ranks in other ones. */
+  failCommunicators(why: string): void;
   /** What every error holds that a rank has because another one has left. */
   readonly othersCannotGoOn: string;
   openWeights(path: string): { file: number; format: string; entries: WeightEntry[]; metadata: string };

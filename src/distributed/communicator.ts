@@ -8,6 +8,8 @@ export interface CommunicatorOptions {
   timeoutSeconds?: number;
   /** When a rank that waits tells on stderr which others have not come; default: 30. */
   warnAfterSeconds?: number;
+  /** The process of each rank, by its number among those of the run; default: all ranks are of this process. */
+  processOf?: readonly number[];
 }
 
 /**
@@ -29,8 +31,8 @@ export class Communicator {
    * @throws when the rank is taken, another size was agreed on, or a rank has left the group already.
    */
   constructor(device: Device, name: string, rank: number, size: number, options: CommunicatorOptions = {}) {
-    const { timeoutSeconds = 600, warnAfterSeconds = 30 } = options;
-    this.#number = native.joinCommunicator(device.id, name, rank, size, timeoutSeconds, warnAfterSeconds);
+    const { timeoutSeconds = 600, warnAfterSeconds = 30, processOf = [] } = options;
+    this.#number = native.joinCommunicator(device.id, name, rank, size, timeoutSeconds, warnAfterSeconds, processOf);
     this.device = device;
     this.rank = rank;
     this.size = size;

@@ -6,7 +6,14 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { native } from '../native.js';
-import { type ControlNews, type ControlOrder, type ControlSetup, describeProcess, type Frame, mismatch } from './control.js';
+import {
+  type ControlNews,
+  type ControlOrder,
+  type ControlSetup,
+  describeProcess,
+  type Frame,
+  mismatch,
+} from './control.js';
 import { onFrames, sendFrame } from './frames.js';
 
 const setup = workerData as ControlSetup;
@@ -77,13 +84,16 @@ function keep(contact: Contact): void {
 
 function watch(): void {
   const { silenceSeconds } = setup;
-  const clock = setInterval(() => {
-    for (const contact of contacts.values()) {
-      sendFrame(contact.socket, { kind: 'alive' } satisfies Frame);
-      if (performance.now() - contact.heard < silenceSeconds * 1000) continue;
-      fail(`${describeProcess(contact.setup, contact.host)} has not been heard of for ${silenceSeconds} s`);
-    }
-  }, (silenceSeconds * 1000) / 4);
+  const clock = setInterval(
+    () => {
+      for (const contact of contacts.values()) {
+        sendFrame(contact.socket, { kind: 'alive' } satisfies Frame);
+        if (performance.now() - contact.heard < silenceSeconds * 1000) continue;
+        fail(`${describeProcess(contact.setup, contact.host)} has not been heard of for ${silenceSeconds} s`);
+      }
+    },
+    (silenceSeconds * 1000) / 4,
+  );
   clock.unref();
 }
 
@@ -121,7 +131,14 @@ async function host(dataPort: number): Promise<void> {
         return;
       }
       const wrong = mismatch(setup, frame.setup, address);
-      contact = { socket, setup: frame.setup, host: address, dataPort: frame.dataPort, heard: performance.now(), leaving: false };
+      contact = {
+        socket,
+        setup: frame.setup,
+        host: address,
+        dataPort: frame.dataPort,
+        heard: performance.now(),
+        leaving: false,
+      };
       keep(contact);
       if (wrong !== null) fail(wrong);
       else if (contacts.size === setup.size - 1) complete();
@@ -140,7 +157,9 @@ async function host(dataPort: number): Promise<void> {
     server!.listen(setup.port, resolve);
   });
   const late = setTimeout(() => {
-    const missing = Array.from({ length: setup.size - 1 }, (_, index) => index + 1).filter((rank) => !contacts.has(rank));
+    const missing = Array.from({ length: setup.size - 1 }, (_, index) => index + 1).filter(
+      (rank) => !contacts.has(rank),
+    );
     fail(
       `${missing.length} of ${setup.size} processes have not come within ${setup.timeoutSeconds} s: RANK ${missing.join(', ')}; see that they run and reach ${setup.address}:${setup.port}`,
     );
@@ -155,7 +174,8 @@ async function host(dataPort: number): Promise<void> {
   });
   native.introducePeers(token, 0, addresses);
   joined = true;
-  for (const { socket } of contacts.values()) sendFrame(socket, { kind: 'welcome', token, addresses, ranks: setup.ranks } satisfies Frame);
+  for (const { socket } of contacts.values())
+    sendFrame(socket, { kind: 'welcome', token, addresses, ranks: setup.ranks } satisfies Frame);
   tell({ kind: 'joined', token });
 }
 
@@ -216,15 +236,16 @@ function leave(): void {
     sendFrame(socket, { kind: 'bye' } satisfies Frame);
     if (setup.rank > 0 || failure !== null) socket.end();
   }
-  if (failure === null) return finish();
-  setTimeout(
-    () => {
-      for (const { socket } of contacts.values()) socket.destroy();
-      contacts.clear();
-      finish();
-    },
-    setup.rank === 0 && !joined ? lingerMilliseconds : 0,
-  );
+  if (failure === null) finish();
+  else
+    setTimeout(
+      () => {
+        for (const { socket } of contacts.values()) socket.destroy();
+        contacts.clear();
+        finish();
+      },
+      setup.rank === 0 && !joined ? lingerMilliseconds : 0,
+    );
 }
 
 port.on('message', (order: ControlOrder) => {

@@ -63,7 +63,9 @@ export class ProcessGroup {
     this.worker = new Worker(workerFile('src/distributed/control_worker'), { workerData: setup });
     this.ended = new Promise((resolve) => this.worker.once('exit', resolve));
     this.worker.on('message', (news: ControlNews) => this.hear(news));
-    this.worker.on('error', (error) => this.end(`the control thread of process ${this.rank} has failed: ${error.message}`));
+    this.worker.on('error', (error) =>
+      this.end(`the control thread of process ${this.rank} has failed: ${error.message}`),
+    );
   }
 
   /** What every process gives, in their order. All processes call it, as often as each other. */

@@ -6,8 +6,7 @@ import { workerFile } from '../../src/distributed/worker_file.js';
 import { embedding } from '../../src/ops/embedding.js';
 import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
-import { roundToBf16 } from '../ops/harness/data.js';
-import { operand } from './operands.js';
+import { expectedRound } from './operands.js';
 
 interface Report {
   rank: number;
@@ -36,25 +35,6 @@ async function runRanks(
     }),
   );
   return reports.sort((a, b) => a.rank - b.rank);
-}
-
-/** What the collectives of one round give rank `rank`: sums in f32 in rank order, rounded once. */
-function expectedRound(rank: number, size: number, round: number, length: number, bf16: boolean): number[][] {
-  const stored = bf16 ? roundToBf16 : Math.fround;
-  const values = (of: number, count: number) => Array.from(operand(of, round, count), stored);
-  const sum = (count: number) =>
-    Array.from({ length: count }, (_, index) => {
-      let total = values(0, count)[index]!;
-      for (let other = 1; other < size; other += 1) total = Math.fround(total + values(other, count)[index]!);
-      return stored(total);
-    });
-  const ranks = Array.from({ length: size }, (_, index) => index);
-  return [
-    sum(length),
-    ranks.flatMap((other) => values(other, length)),
-    sum(length * size).slice(rank * length, (rank + 1) * length),
-    values(round % size, length),
-  ];
 }
 
 describe('collectives between worker threads', () => {

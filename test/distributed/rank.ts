@@ -14,16 +14,20 @@ const {
   leaveAfter,
   device: name,
   bf16,
+  processOf,
+  dieAfter,
 } = workerData as Record<string, number> & {
   group: string;
   device: string;
+  processOf?: number[];
 };
 const device = Device.open(name, { threads: 2 });
-const communicator = new Communicator(device, group, rank!, size!);
+const communicator = new Communicator(device, group, rank!, size!, processOf ? { processOf } : {});
 try {
   const results: number[][] = [];
   for (let round = 0; round < rounds!; round += 1) {
     if (round === leaveAfter) break;
+    if (round === dieAfter) process.kill(process.pid, 'SIGKILL');
     const dtype = bf16 ? 'bf16' : 'f32';
     using part = Tensor.from(device, operand(rank!, round, length!), [length!], dtype);
     using whole = Tensor.from(device, operand(rank!, round, length! * size!), [length! * size!], dtype);

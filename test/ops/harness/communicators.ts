@@ -7,5 +7,5 @@ let communicators = 0;
 export function alone(device: Device): { communicator: number } {
   communicators += 1;
   const name = `ops-${process.pid}-${communicators}`;
-  return { communicator: native.joinCommunicator(device.id, name, 0, 1, 600, 30) };
+  return { communicator: native.joinCommunicator(device.id, name, 0, 1, 600, 30, []) };
 }
