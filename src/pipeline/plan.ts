@@ -173,7 +173,7 @@ class Planner {
       const verify = pending.filter(
         (task, index) => file.has(wanted[index]!) && file.judgedBy(wanted[index]!) !== judgedBy(task),
       ).length;
-      keys.push(...wanted);
+      for (const key of wanted) keys.push(key);
       if (missing + verify > 0) {
         const there = keys.length - missing;
         // Later attempts may still be wanted: what is judged again decides.

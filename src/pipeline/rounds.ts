@@ -117,7 +117,7 @@ export async function runRounds<T extends RoundTask, V extends Pick<AttemptRow, 
       requireMayRun(context, stage, todo.length + stale.length, byKey.size);
       if (stale.length > 0) await work.judgeAgain(stale);
       if (todo.length > 0) await work.generate(todo, attempt, byKey.size);
-      keys.push(...byKey.keys());
+      for (const key of byKey.keys()) keys.push(key); // More than a call may have arguments.
       pending = [...byKey].filter(([key]) => !file.isUsable(key)).map(([, task]) => task);
     }
     file.finalise(keys);

@@ -76,7 +76,7 @@ export function lossPlot(student: StudentReport, color: (arm: string) => string)
       xLabel: 'optimizer step',
       yLabel: 'loss (nats per token)',
       xDomain: [1, Math.max(2, steps)],
-      yDomain: [0, Math.max(...losses, 0.1)],
+      yDomain: [0, Math.max(max(losses) ?? 0, 0.1)],
     },
     (frame) =>
       arms
