@@ -71,7 +71,7 @@ await runBenchmark(
     ],
     notes: [
       'No kernel runs: the share of the time in steps that no operation of the stream accounts for. It holds everything that could be saved: waiting for the host, waking threads, going from one operation to the next. That is the overhead.',
-      "Of it for scheduling: from the arrival of a step's tokens to the enqueueing of the next one: committing, then scheduling.",
+      'Of it for scheduling: committing a step and scheduling the next one where no other step is in progress, which is so at the start and the end only: a step is scheduled while the one before it runs.',
       'JavaScript: that, and packing the inputs and enqueueing some 500 operations, which runs while the stream computes. Its thread has no core of its own where the device uses all of them, so the time includes waiting for one. Detokenising is not in it; it runs while the stream computes.',
       'A row for each run after the first.',
     ],

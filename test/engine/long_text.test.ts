@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TokenizerThread } from '../../src/text/tokenizer_thread.js';
+import { resolveModel } from '../../src/weights/model_files.js';
 import { createEngine, fixtures, type TinyModel, tinyModel } from './tiny_model.js';
 
 const text = 'Two and two make four, and "ünïcödé" is no word. '.repeat(400);
@@ -27,6 +28,29 @@ describe('a text that takes long to tokenise', () => {
     expect([long!.finishReason, long!.promptTokens]).toEqual(['error', expected]);
     expect(after).toEqual(before);
     await engine.close();
+  });
+
+  it('is rendered there as well where it is a conversation, with the template that the model was opened with', async () => {
+    const messages = Array.from({ length: 30 }, (_, i) => ({
+      role: i % 2 ? 'assistant' : 'user',
+      content: text.slice(0, 300),
+    }));
+    const chatTemplate = "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{% endfor %}";
+    const other = await resolveModel(`${fixtures}/models/chat`, { chatTemplate });
+    other.weights.close();
+    const lengths: number[] = [];
+    for (const files of [loaded.files, other]) {
+      const { tokenizer } = files;
+      const rendered = files.chatTemplate!.render(messages, { addGenerationPrompt: true });
+      lengths.push(tokenizer!.encode(rendered, { addSpecialTokens: false }).length);
+      const render = vi.spyOn(files.chatTemplate!, 'render');
+      const engine = createEngine({ ...loaded, ...files, files });
+      const [long] = await engine.generateAll([{ id: 'long', prompt: messages }]);
+      expect(long!.promptTokens).toBe(lengths.at(-1)!);
+      expect(render).not.toHaveBeenCalled();
+      await engine.close();
+    }
+    expect(lengths[0]).not.toBe(lengths[1]);
   });
 
   // A thread that starts takes far longer than a turn of the event loop.
