@@ -21,6 +21,7 @@ export const opBenches: readonly OpBench[] = [
 /** Operations without a benchmark of their own, and why. */
 export const withoutBench: Readonly<Record<string, string>> = {
   clip_factor: 'two numbers',
+  take_sampled: 'a token for each sequence',
   all_reduce: 'needs several ranks',
   all_gather: 'needs several ranks',
   reduce_scatter: 'needs several ranks',
