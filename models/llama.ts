@@ -4,15 +4,18 @@
  *
  * Legend: T tokens, E hidden size, H heads, G key-value heads, D head size, I intermediate size, V vocabulary.
  */
+import type { Communicator } from '../src/distributed/communicator.js';
 import { UserError } from '../src/errors.js';
 import type { ForwardContext } from '../src/nn/context.js';
 import { inLayer } from '../src/nn/layer_hooks.js';
 import { Linear } from '../src/nn/linear.js';
 import type { CausalLM, ModelConfig } from '../src/nn/model.js';
 import { type Rope, ropeOf } from '../src/nn/rope.js';
+import type { ModelWeights, Part, Shard, WeightSpec } from '../src/nn/shard.js';
 import { attention, pagedAttention } from '../src/ops/attention.js';
 import { add } from '../src/ops/elementwise.js';
 import { embedding } from '../src/ops/embedding.js';
+import { copyToGroup } from '../src/ops/parallel.js';
 import { reshape } from '../src/ops/reshape.js';
 import { rmsNorm } from '../src/ops/rms_norm.js';
 import { rotary, rotaryTable } from '../src/ops/rotary.js';
@@ -74,31 +77,38 @@ export function llamaConfig(source: Record<string, unknown>): LlamaConfig {
   };
 }
 
-/** Every weight's name and shape. */
-export function llamaWeightShapes(config: LlamaConfig): Map<string, number[]> {
+/** Every weight's name and shape, and how it is cut over ranks. */
+export function llamaWeights(config: LlamaConfig): Map<string, WeightSpec> {
   const { hiddenSize: E, headDim: D, numHeads: H, numKvHeads: G, intermediateSize: I, vocabSize: V } = config;
-  const shapes = new Map<string, number[]>([
-    ['model.embed_tokens.weight', [V, E]],
-    ['model.norm.weight', [E]],
+  const vocabulary: WeightSpec = { shape: [V, E], shard: { kind: 'vocabulary' } };
+  const norm: WeightSpec = { shape: [E], shard: null };
+  const heads = { units: H, of: 'attention heads' };
+  const queries: Shard = { kind: 'column', ...heads };
+  const keys: Shard = { kind: 'column', units: G, of: 'key-value heads', shared: true };
+  const attended: Shard = { kind: 'row', ...heads };
+  const inner = { units: I, of: 'hidden units of the MLP' };
+  const weights = new Map<string, WeightSpec>([
+    ['model.embed_tokens.weight', vocabulary],
+    ['model.norm.weight', norm],
   ]);
-  if (!config.tiedEmbeddings) shapes.set('lm_head.weight', [V, E]);
-  const addLinear = (name: string, outputs: number, inputs: number, bias: boolean): void => {
-    shapes.set(`${name}.weight`, [outputs, inputs]);
-    if (bias) shapes.set(`${name}.bias`, [outputs]);
+  if (!config.tiedEmbeddings) weights.set('lm_head.weight', vocabulary);
+  const addLinear = (name: string, outputs: number, inputs: number, bias: boolean, shard: Shard): void => {
+    weights.set(`${name}.weight`, { shape: [outputs, inputs], shard });
+    if (bias) weights.set(`${name}.bias`, { shape: [outputs], shard: shard.kind === 'column' ? shard : null });
   };
   for (let layer = 0; layer < config.numLayers; layer += 1) {
     const prefix = `model.layers.${layer}`;
-    shapes.set(`${prefix}.input_layernorm.weight`, [E]);
-    shapes.set(`${prefix}.post_attention_layernorm.weight`, [E]);
-    addLinear(`${prefix}.self_attn.q_proj`, H * D, E, config.attentionBias);
-    addLinear(`${prefix}.self_attn.k_proj`, G * D, E, config.attentionBias);
-    addLinear(`${prefix}.self_attn.v_proj`, G * D, E, config.attentionBias);
-    addLinear(`${prefix}.self_attn.o_proj`, E, H * D, config.attentionBias);
-    addLinear(`${prefix}.mlp.gate_proj`, I, E, config.mlpBias);
-    addLinear(`${prefix}.mlp.up_proj`, I, E, config.mlpBias);
-    addLinear(`${prefix}.mlp.down_proj`, E, I, config.mlpBias);
+    weights.set(`${prefix}.input_layernorm.weight`, norm);
+    weights.set(`${prefix}.post_attention_layernorm.weight`, norm);
+    addLinear(`${prefix}.self_attn.q_proj`, H * D, E, config.attentionBias, queries);
+    addLinear(`${prefix}.self_attn.k_proj`, G * D, E, config.attentionBias, keys);
+    addLinear(`${prefix}.self_attn.v_proj`, G * D, E, config.attentionBias, keys);
+    addLinear(`${prefix}.self_attn.o_proj`, E, H * D, config.attentionBias, attended);
+    addLinear(`${prefix}.mlp.gate_proj`, I, E, config.mlpBias, { kind: 'column', ...inner });
+    addLinear(`${prefix}.mlp.up_proj`, I, E, config.mlpBias, { kind: 'column', ...inner });
+    addLinear(`${prefix}.mlp.down_proj`, E, I, config.mlpBias, { kind: 'row', ...inner });
   }
-  return shapes;
+  return weights;
 }
 
 interface Layer {
@@ -118,37 +128,36 @@ export class Llama implements CausalLM {
   readonly device: Device;
   readonly dtype: 'f32' | 'bf16';
   readonly config: LlamaConfig;
+  readonly group: Communicator | null;
   readonly weights: ReadonlyMap<string, Tensor>;
+  readonly parts: ReadonlyMap<string, Part>;
   readonly linears = new Map<string, Linear>();
   weightVersion = 0;
   readonly #layers: Layer[];
   readonly #inverseFrequencies: Tensor;
 
-  /** Takes over `weights`, which hold every name of {@link llamaWeightShapes} in one float dtype. */
-  constructor(config: LlamaConfig, weights: ReadonlyMap<string, Tensor>) {
+  /** Takes over `weights`, which hold every name of {@link llamaWeights} in one float dtype. */
+  constructor(config: LlamaConfig, weights: ModelWeights) {
     this.config = config;
-    this.weights = weights;
+    this.group = weights.group;
+    this.weights = weights.tensors;
+    this.parts = weights.parts;
     const embeddings = this.#weight('model.embed_tokens.weight');
     this.device = embeddings.device;
     this.dtype = embeddings.dtype as 'f32' | 'bf16';
     this.#inverseFrequencies = Tensor.from(this.device, config.rope.inverseFrequencies);
-    this.#layers = Array.from({ length: config.numLayers }, (_, index) => this.#layer(index));
+    this.#layers = Array.from({ length: config.numLayers }, (_, index) => this.#layer(index, weights));
   }
 
   #weight(name: string): Tensor {
     return this.weights.get(name)!;
   }
 
-  #layer(index: number): Layer {
+  #layer(index: number, weights: ModelWeights): Layer {
     const prefix = `model.layers.${index}`;
     const linear = (name: string): Linear => {
       const path = `${prefix}.${name}`;
-      const module = new Linear(
-        path,
-        this.linears.size,
-        this.#weight(`${path}.weight`),
-        this.weights.get(`${path}.bias`) ?? null,
-      );
+      const module = new Linear(path, this.linears.size, weights);
       this.linears.set(path, module);
       return module;
     };
@@ -168,6 +177,10 @@ export class Llama implements CausalLM {
 
   get outputWeight(): Tensor {
     return this.#weight(this.config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
+  }
+
+  get kvHeads(): number {
+    return this.#layers[0]!.k.weight.shape[0]! / this.config.headDim;
   }
 
   weightsChanged(): void {
@@ -194,14 +207,15 @@ export class Llama implements CausalLM {
     const { rmsNormEps } = this.config;
     const attended = this.#attention(layer, rmsNorm(hidden_TE, layer.inputNorm, rmsNormEps), table, context);
     const afterAttention = add(hidden_TE, attended);
-    const normed = rmsNorm(afterAttention, layer.postAttentionNorm, rmsNormEps);
+    const normed = copyToGroup(rmsNorm(afterAttention, layer.postAttentionNorm, rmsNormEps), this.group);
     const activated = siluMul(layer.gate.forward(normed, context), layer.up.forward(normed, context));
     return add(afterAttention, layer.down.forward(activated, context));
   }
 
-  #attention(layer: Layer, x_TE: Tensor, table: Tensor, context: ForwardContext): Tensor {
-    const { numHeads: H, numKvHeads: G, headDim: D } = this.config;
-    const T = x_TE.shape[0]!;
+  #attention(layer: Layer, normed_TE: Tensor, table: Tensor, context: ForwardContext): Tensor {
+    const { headDim: D } = this.config;
+    const x_TE = copyToGroup(normed_TE, this.group);
+    const [T, H, G] = [x_TE.shape[0]!, layer.q.weight.shape[0]! / D, layer.k.weight.shape[0]! / D];
     const query_THD = rotary(reshape(layer.q.forward(x_TE, context), [T, H, D]), table);
     const key_TGD = rotary(reshape(layer.k.forward(x_TE, context), [T, G, D]), table);
     const value_TGD = reshape(layer.v.forward(x_TE, context), [T, G, D]);

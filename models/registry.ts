@@ -1,14 +1,14 @@
 /** Which model family reads which `model_type`; loading and export ask here, nobody else knows the families. */
 import { didYouMean, UserError } from '../src/errors.js';
 import type { CausalLM } from '../src/nn/model.js';
-import type { Tensor } from '../src/tensor/tensor.js';
-import { Llama, llamaConfig, llamaWeightShapes } from './llama.js';
+import type { ModelWeights, WeightSpec } from '../src/nn/shard.js';
+import { Llama, llamaConfig, llamaWeights } from './llama.js';
 
 export interface ModelFamily {
-  /** Names and shapes of the weights to load, and what builds the model from them. */
+  /** Names and shapes of the weights to load and how they are cut over ranks, and what builds the model from them. */
   prepare(config: Record<string, unknown>): {
-    shapes: Map<string, number[]>;
-    build(weights: ReadonlyMap<string, Tensor>): CausalLM;
+    weights: Map<string, WeightSpec>;
+    build(weights: ModelWeights): CausalLM;
   };
 }
 
@@ -16,7 +16,7 @@ const families: Record<string, ModelFamily> = {
   llama: {
     prepare(source) {
       const config = llamaConfig(source);
-      return { shapes: llamaWeightShapes(config), build: (weights) => new Llama(config, weights) };
+      return { weights: llamaWeights(config), build: (weights) => new Llama(config, weights) };
     },
   },
 };

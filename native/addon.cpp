@@ -320,7 +320,8 @@ std::shared_ptr<WeightFile>& weightFile(const Napi::CallbackInfo& info, int inde
   return files[number];
 }
 
-// readWeights(device, file, entry, handle, byteOffset, dtype, unpermuteHeads): converts one tensor into storage, in stream order
+// readWeights(device, file, entry, handle, byteOffset, dtype, unpermuteHeads, firstRow, rows, firstColumn, columns): converts a part
+// of one tensor into storage, in stream order
 Napi::Value readWeights(const Napi::CallbackInfo& info) {
   OpenDevice& open = device(info);
   const std::shared_ptr<WeightFile> file = weightFile(info, 1);
@@ -328,10 +329,12 @@ Napi::Value readWeights(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Storage>& storage = open.device->storage(integer(info, 3));
   const DType dtype = static_cast<DType>(integer(info, 5));
   if (entry < 0 || entry >= static_cast<int64_t>(file->entries().size())) throw Error("Expected an entry of " + file->path());
-  const int64_t bytes = file->entries()[entry].elements() * dtypeSize(dtype);
+  const WeightFile::Region region{integer(info, 7), integer(info, 8), integer(info, 9), integer(info, 10)};
+  file->expectRegion(static_cast<size_t>(entry), region);
+  const int64_t bytes = region.elements() * dtypeSize(dtype);
   checkRange(*storage, offset, bytes);
   open.device->upload(storage, offset, bytes,
-                      [file, entry, dtype, heads](void* target) { file->read(entry, dtype, target, heads); });
+                      [file, entry, dtype, heads, region](void* target) { file->read(entry, dtype, target, region, heads); });
   return info.Env().Undefined();
 }
 

@@ -37,8 +37,12 @@ void Environment::drain(Napi::Env env) {
   }
   Napi::HandleScope scope(env);
   for (Pending* pending : ready) {
-    if (pending->poison) pending->deferred.Reject(Napi::Error::New(env, *pending->poison).Value());
-    else pending->deferred.Resolve(pending->buffer.IsEmpty() ? env.Undefined() : Napi::Value(pending->buffer.Value()));
+    try {
+      if (pending->poison) pending->deferred.Reject(Napi::Error::New(env, *pending->poison).Value());
+      else pending->deferred.Resolve(pending->buffer.IsEmpty() ? env.Undefined() : Napi::Value(pending->buffer.Value()));
+    } catch (const Napi::Error&) {
+      // A worker that is being terminated runs no JavaScript any more: nobody waits.
+    }
     delete pending;
     if (--outstanding_ == 0 && signal_) napi_unref_threadsafe_function(env, signal_);
   }

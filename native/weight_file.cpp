@@ -127,6 +127,9 @@ using ToFloat = void (*)(const uint8_t* source, float* out, int64_t count);
 struct Storage {
   int64_t block, bytes;
   ToFloat toFloat;
+  bool isBF16;
+
+  bool copies(DType target) const { return target == DType::BF16 && isBF16; }
 };
 
 Storage storageOf(const std::string& path, const WeightFile::Entry& entry) {
@@ -134,10 +137,22 @@ Storage storageOf(const std::string& path, const WeightFile::Entry& entry) {
   if (!format || !format->dequantise)
     failFile(path, "tensor " + printable(entry.name) + " has dtype " + entry.dtype + ", which cannot be read as numbers",
              ("convert the model to one of " + readableBlockFormats()).c_str());
-  return {format->elements, format->bytes, format->dequantise};
+  return {format->elements, format->bytes, format->dequantise, entry.dtype == "BF16"};
 }
 
-void convert(const Storage& storage, const uint8_t* source, int64_t count, DType target, uint8_t* out) {
+void store(const float* values, int64_t count, DType target, uint8_t* out) {
+  if (target == DType::F32) {
+    std::memcpy(out, values, static_cast<size_t>(count) * 4);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t bits = toBFloat16(values[i]).bits;
+    std::memcpy(out + i * 2, &bits, 2);
+  }
+}
+
+// Whole blocks.
+void convertBlocks(const Storage& storage, const uint8_t* source, int64_t count, DType target, uint8_t* out) {
   if (target == DType::F32 && reinterpret_cast<uintptr_t>(out) % alignof(float) == 0)
     return storage.toFloat(source, reinterpret_cast<float*>(out), count);
   constexpr int64_t kChunk = 4096;  // a multiple of every block
@@ -145,24 +160,58 @@ void convert(const Storage& storage, const uint8_t* source, int64_t count, DType
   for (int64_t start = 0; start < count; start += kChunk) {
     const int64_t length = std::min(kChunk, count - start);
     storage.toFloat(source + start / storage.block * storage.bytes, values, length);
-    if (target == DType::F32) {
-      std::memcpy(out + start * 4, values, static_cast<size_t>(length) * 4);
+    store(values, length, target, out + start * dtypeSize(target));
+  }
+}
+
+// Elements [first, first + count) of a tensor whose data is at `source`.
+void convert(const Storage& storage, const uint8_t* source, int64_t first, int64_t count, DType target, uint8_t* out) {
+  if (storage.copies(target)) {
+    std::memcpy(out, source + first * storage.bytes, static_cast<size_t>(count * storage.bytes));
+    return;
+  }
+  for (int64_t part; count > 0; first += part, count -= part, out += part * dtypeSize(target)) {
+    const uint8_t* block = source + first / storage.block * storage.bytes;
+    const int64_t within = first % storage.block;
+    part = within == 0 ? count - count % storage.block : 0;
+    if (part > 0) {
+      convertBlocks(storage, block, part, target, out);
       continue;
     }
-    for (int64_t i = 0; i < length; ++i) {
-      const uint16_t bits = toBFloat16(values[i]).bits;
-      std::memcpy(out + (start + i) * 2, &bits, 2);
-    }
+    constexpr int64_t kLargestBlock = 256;
+    float values[kLargestBlock];
+    storage.toFloat(block, values, storage.block);
+    part = std::min(count, storage.block - within);
+    store(values + within, part, target, out);
   }
 }
 
 }  // namespace
 
-void WeightFile::read(size_t index, DType target, void* out, int64_t unpermuteHeads) const {
+WeightFile::Region WeightFile::whole(size_t index) const {
+  const Entry& entry = entries_[index];
+  const int64_t rows = entry.shape.empty() ? 1 : entry.shape[0];
+  return {0, rows, 0, rows == 0 ? 0 : entry.elements() / rows};
+}
+
+void WeightFile::expectRegion(size_t index, const Region& region) const {
+  const Region all = whole(index);
+  const auto within = [](int64_t first, int64_t count, int64_t size) {
+    return first >= 0 && count >= 0 && first <= size && count <= size - first;
+  };
+  if (within(region.firstRow, region.rows, all.rows) && within(region.firstColumn, region.columns, all.columns)) return;
+  const auto range = [](int64_t first, int64_t count) { return std::to_string(first) + "+" + std::to_string(count); };
+  throw Error("Expected 'region' to lie within the " + std::to_string(all.rows) + " rows and " + std::to_string(all.columns) +
+              " columns of " + printable(entries_[index].name) + " but received rows " + range(region.firstRow, region.rows) +
+              " and columns " + range(region.firstColumn, region.columns));
+}
+
+void WeightFile::read(size_t index, DType target, void* out, const Region& region, int64_t unpermuteHeads) const {
   if (index >= entries_.size())
     throw Error("Expected 'entry' to be below " + std::to_string(entries_.size()) + " but received " + std::to_string(index));
   if (target != DType::F32 && target != DType::BF16)
     throw Error(std::string("Expected 'target' to be f32 or bf16 but received ") + dtypeName(target));
+  expectRegion(index, region);
   const Entry& entry = entries_[index];
   const Storage storage = storageOf(path_, entry);
   // Reading past the end of a mapping that another process has cut short would end this one.
@@ -172,24 +221,23 @@ void WeightFile::read(size_t index, DType target, void* out, int64_t unpermuteHe
 
   const uint8_t* source = data_ + entry.offset;
   auto* bytes = static_cast<uint8_t*>(out);
-  const int64_t elements = entry.elements();
-  if (elements == 0) return;
-  if (unpermuteHeads <= 0) {
-    if (target == DType::BF16 && entry.dtype == "BF16") std::memcpy(out, source, static_cast<size_t>(entry.bytes));
-    else convert(storage, source, elements, target, bytes);
-    return;
-  }
-  const int64_t rows = entry.shape.empty() ? 1 : entry.shape[0], columns = elements / rows;
-  if (rows % (2 * unpermuteHeads) != 0 || columns % storage.block != 0)
-    throw Error("Expected 'unpermuteHeads' to split the " + std::to_string(rows) + " rows of " + printable(entry.name) +
+  const auto [firstRow, rows, firstColumn, columns] = region;
+  const Region all = whole(index);
+  if (region.elements() == 0) return;
+  if (unpermuteHeads <= 0 && columns == all.columns)
+    return convert(storage, source, firstRow * columns, rows * columns, target, bytes);
+  if (unpermuteHeads > 0 && all.rows % (2 * unpermuteHeads) != 0)
+    throw Error("Expected 'unpermuteHeads' to split the " + std::to_string(all.rows) + " rows of " + printable(entry.name) +
                 " into heads of even size but received " + std::to_string(unpermuteHeads));
-  const int64_t headSize = rows / unpermuteHeads, half = headSize / 2;
-  const int64_t sourceStride = columns / storage.block * storage.bytes, targetStride = columns * dtypeSize(target);
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t head = row / headSize, within = row % headSize;
-    const int64_t stored = head * headSize + 2 * (within % half) + within / half;
-    convert(storage, source + stored * sourceStride, columns, target, bytes + row * targetStride);
-  }
+  const int64_t headSize = unpermuteHeads > 0 ? all.rows / unpermuteHeads : 0, half = headSize / 2;
+  const auto stored = [&](int64_t row) {
+    if (headSize == 0) return row;
+    const int64_t within = row % headSize;
+    return row - within + 2 * (within % half) + within / half;
+  };
+  for (int64_t row = 0; row < rows; ++row)
+    convert(storage, source, stored(firstRow + row) * all.columns + firstColumn, columns, target,
+            bytes + row * columns * dtypeSize(target));
 }
 
 }  // namespace cd

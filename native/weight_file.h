@@ -42,12 +42,21 @@ class WeightFile {
   // Floats are written with the fewest digits that name the stored value; NaN and infinities become null.
   const std::string& metadataJson() const { return metadata_; }
 
-  // Converts tensor `entry` to `target` (F32 or BF16, rounding to nearest even) and writes its elements() values,
-  // contiguous, to `out`. F32, F16, BF16, F64 and the GGUF block formats that ggml_blocks.h lists can be read.
+  // A part of a tensor, taken as a matrix of shape[0] rows (1 where it has no dimension) and as many columns as that leaves.
+  struct Region {
+    int64_t firstRow = 0, rows = 0, firstColumn = 0, columns = 0;
+    int64_t elements() const { return rows * columns; }
+  };
+  Region whole(size_t entry) const;
+  // Throws Error unless `region` lies within tensor `entry`, which there is.
+  void expectRegion(size_t entry, const Region& region) const;
+
+  // Converts a region of tensor `entry` to `target` (F32 or BF16, rounding to nearest even) and writes its values, contiguous, to
+  // `out`. Of the file it reads the region alone (where that cuts blocks, all of these). F32, F16, BF16, F64 and the GGUF block formats that ggml_blocks.h lists can be read.
   // unpermuteHeads > 0 undoes the row order that GGUF gives the query and key projections of the Llama family: the
   // rows are that many heads, each with its rotary halves interleaved; they come out halves apart, as transformers
   // has them. Safe to call from any thread, any number at once. Throws Error.
-  void read(size_t entry, DType target, void* out, int64_t unpermuteHeads = 0) const;
+  void read(size_t entry, DType target, void* out, const Region& region, int64_t unpermuteHeads = 0) const;
 
  private:
   WeightFile() = default;

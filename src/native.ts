@@ -21,6 +21,7 @@ export type OpName =
   | 'dropout'
   | 'embedding'
   | 'embedding_backward'
+  | 'local_ids'
   | 'rms_norm'
   | 'rms_norm_backward'
   | 'rotary_table'
@@ -37,6 +38,7 @@ export type OpName =
   | 'token_logprobs'
   | 'token_logprobs_backward'
   | 'linear_cross_entropy'
+  | 'merge_logprobs'
   | 'all_reduce'
   | 'all_gather'
   | 'reduce_scatter'
@@ -146,6 +148,10 @@ export interface Native {
     byteOffset: number,
     dtype: number,
     unpermuteHeads: number,
+    firstRow: number,
+    rows: number,
+    firstColumn: number,
+    columns: number,
   ): void;
   closeWeights(file: number): void;
 }

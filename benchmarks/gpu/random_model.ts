@@ -1,6 +1,7 @@
 /** Models of any size with random weights, made on the device: what speed and memory depend on, without files. */
 import { modelFamily } from '../../models/registry.js';
 import type { CausalLM } from '../../src/nn/model.js';
+import { partsOf } from '../../src/nn/shard.js';
 import type { Device } from '../../src/tensor/device.js';
 import { launch } from '../../src/tensor/launch.js';
 import { Tensor } from '../../src/tensor/tensor.js';
@@ -45,7 +46,7 @@ const blockElements = 1 << 22;
 
 /** Normal weights of deviation 0.02, and norms of 1. A block of a few million numbers is repeated: enough for speed, not for study. */
 export function randomModel(device: Device, config: Record<string, unknown>, dtype: 'f32' | 'bf16'): CausalLM {
-  const { shapes, build } = modelFamily(config).prepare(config);
+  const { weights: specs, build } = modelFamily(config).prepare(config);
   const random = seededUniform(1);
   using block = Tensor.from(
     device,
@@ -54,7 +55,7 @@ export function randomModel(device: Device, config: Record<string, unknown>, dty
     dtype,
   );
   const weights = new Map<string, Tensor>();
-  for (const [name, shape] of shapes) {
+  for (const [name, { shape }] of specs) {
     if (shape.length === 1) {
       weights.set(name, Tensor.full(device, shape, 1, dtype));
       continue;
@@ -69,7 +70,7 @@ export function randomModel(device: Device, config: Record<string, unknown>, dty
     }
     weights.set(name, weight);
   }
-  return build(weights);
+  return build({ tensors: weights, parts: partsOf(specs, { rank: 0, size: 1 }), group: null });
 }
 
 /** xorshift32 (Marsaglia 2003), in (0, 1]. */

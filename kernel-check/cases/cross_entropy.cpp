@@ -35,8 +35,10 @@ CASES(token_logprobs) {
     const Sizes s{6, 20, 30};
     add(named(dtype, s) + ", rows")
         .tensors({hidden(dtype, s).narrowed(24), weight(dtype, s).narrowed(23), targets(s), perToken(s), perToken(s)});
+    add(named(dtype, s) + ", targets elsewhere")
+        .tensors({hidden(dtype, s), weight(dtype, s), list(DType::I32, {-2, 3, -1, -2, 29, 0}), perToken(s), perToken(s)});
   }
-  for (double target : {6.0, -2.0})
+  for (double target : {6.0, -3.0})
     add("target " + std::to_string(static_cast<int>(target)) + " of 6")
         .tensors({hidden(DType::F32, kBad), weight(DType::F32, kBad), badTargets(target), perToken(kBad), perToken(kBad)});
 }
@@ -49,7 +51,13 @@ CASES(token_logprobs_backward) {
             .tensors({hidden(dtype, s), weight(dtype, s), targets(s), uniform(DType::F32, {s.T}, 4, 9), normal(DType::F32, {s.T}),
                       output(dtype, {s.T, s.E}), withWeight ? normal(DType::F32, {s.V, s.E}) : absent()})
             .bound(1, gradient(dtype));
-  for (double target : {6.0, -2.0})
+  const Sizes part{6, 20, 30};
+  add("targets elsewhere")
+      .tensors({hidden(DType::F32, part), weight(DType::F32, part), list(DType::I32, {-2, 3, -1, -2, 29, 0}),
+                uniform(DType::F32, {part.T}, 4, 9), normal(DType::F32, {part.T}), output(DType::F32, {part.T, part.E}),
+                normal(DType::F32, {part.V, part.E})})
+      .bound(1, 1e-4);
+  for (double target : {6.0, -3.0})
     add("target " + std::to_string(static_cast<int>(target)) + " of 6")
         .tensors({hidden(DType::F32, kBad), weight(DType::F32, kBad), badTargets(target), constant(DType::F32, {4}, 3),
                   constant(DType::F32, {4}, 1), output(DType::F32, {4, 8}), absent()});
@@ -72,6 +80,22 @@ CASES(linear_cross_entropy) {
     add("target " + std::to_string(static_cast<int>(target)) + " of 6")
         .tensors({hidden(DType::F32, kBad), weight(DType::F32, kBad), badTargets(target), constant(DType::F32, {4}, 1),
                   perToken(kBad), output(DType::F32, {4, 8}), absent()});
+}
+
+CASES(merge_logprobs) {
+  const auto listed = [](int64_t N, int64_t T, int64_t V) {
+    add(std::to_string(N) + " parts, " + std::to_string(T) + " tokens, " + std::to_string(V) + " words")
+        .attributes({static_cast<double>(V)})
+        .tensors({integers({T}, -1, V), normal(DType::F32, {N, 2, T}, 4), perToken({T, 0, 0}), perToken({T, 0, 0})});
+  };
+  listed(1, 1, 1);
+  listed(2, 0, 5);
+  listed(4, 700, 67);
+  listed(3, 33, 3);
+  for (double target : {6.0, -2.0})
+    add("target " + std::to_string(static_cast<int>(target)) + " of 6")
+        .attributes({6})
+        .tensors({badTargets(target), normal(DType::F32, {2, 2, 4}), perToken(kBad), perToken(kBad)});
 }
 
 }  // namespace cd::check

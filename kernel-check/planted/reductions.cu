@@ -86,7 +86,7 @@ __global__ void scatter(const int32_t* ids, int64_t N, const T* dy, int64_t dySt
   for (int64_t n = 0; n < N; ++n) {
     const int64_t id = ids[n];
     if (id < 0 || id >= V) {
-      if (threadIdx.x == 0 && kChecked) fail(0, id, n);
+      if (threadIdx.x == 0 && kChecked && (id < -2 || id >= V)) fail(0, id, n);
       continue;
     }
     for (int64_t e = threadIdx.x; e < E; e += kThreads) dTable[id * stride + e] += toFloat(dy[n * dyStride + e]);

@@ -2,23 +2,24 @@
 
 #include "../common/dispatch.h"
 #include "logits.h"
+#include "vocabulary_part.h"
 
 namespace cd::cpu {
 using namespace cross_entropy;
 
 namespace {
-void checkTargets(const Call& call) {
+void checkTargets(const Call& call, int32_t lowest) {
   const int32_t* targets = call[2].as<int32_t>();
   const int64_t T = call[0].shape[0], V = call[1].shape[0];
   for (int64_t t = 0; t < T; ++t)
-    if (targets[t] < -1 || targets[t] >= V)
+    if (targets[t] < lowest || targets[t] >= V)
       call.fail(2, "be -1 or below " + std::to_string(V) + " (the vocabulary) for token " + std::to_string(t),
                 std::to_string(targets[t]));
 }
 
 // Tokens with a target whose weight, where there are weights, is not 0.
 bool counts(const Call& call, int64_t token, const float* weights) {
-  return call[2].as<int32_t>()[token] >= 0 && (!weights || weights[token] != 0.0f);
+  return call[2].as<int32_t>()[token] != -1 && (!weights || weights[token] != 0.0f);
 }
 int64_t countTokens(const Call& call, const float* weights) {
   int64_t count = 0;
@@ -47,7 +48,7 @@ void clear(const Tensor& tensor) {
 }  // namespace
 
 void token_logprobs(const Call& call) {
-  checkTargets(call);
+  checkTargets(call, -2);
   const Tensor &logprobs = call[3], &lse = call[4];
   clear(logprobs);
   clear(lse);
@@ -56,7 +57,8 @@ void token_logprobs(const Call& call) {
     forEachChunk<T>(call, nullptr, false, false, [&](Chunk<T>& chunk, const int64_t* tokens, int64_t count) {
       chunk.forward(tokens, count, true);
       for (int64_t i = 0; i < count; ++i) {
-        logprobs.as<float>()[tokens[i]] = chunk.targetLogits[i] - chunk.lse[i];
+        const bool here = call[2].as<int32_t>()[tokens[i]] >= 0;
+        logprobs.as<float>()[tokens[i]] = here ? chunk.targetLogits[i] - chunk.lse[i] : -std::numeric_limits<float>::infinity();
         lse.as<float>()[tokens[i]] = chunk.lse[i];
       }
     });
@@ -64,7 +66,7 @@ void token_logprobs(const Call& call) {
 }
 
 void token_logprobs_backward(const Call& call) {
-  checkTargets(call);
+  checkTargets(call, -2);
   const float *lse = call[3].as<float>(), *upstream = call[4].as<float>();
   clear(call[5]);
   withFloat(call[0].dtype, [&](auto zero) {
@@ -78,7 +80,7 @@ void token_logprobs_backward(const Call& call) {
 }
 
 void linear_cross_entropy(const Call& call) {
-  checkTargets(call);
+  checkTargets(call, -1);
   const float* weights = call[3].as<float>();
   float* loss = call[4].as<float>();
   clear(call[4]);
@@ -91,6 +93,24 @@ void linear_cross_entropy(const Call& call) {
       chunk.backward(tokens, count, call[5], call[6], [&](int64_t token) { return weights[token]; });
     });
   });
+}
+
+void merge_logprobs(const Call& call) {
+  const int64_t N = call[1].shape[0], T = call[1].shape[2], vocabulary = static_cast<int64_t>(call.attribute(0));
+  const float* parts = call[1].as<float>();
+  const int32_t* targets = call[0].as<int32_t>();
+  float *logprobs = call[2].as<float>(), *lse = call[3].as<float>();
+  for (int64_t t = 0; t < T; ++t) {
+    const int64_t target = targets[t];
+    if (target < -1 || target >= vocabulary) throw Error(call.op->explain(call, {1, 0, {target, t}}));
+    logprobs[t] = lse[t] = 0;
+    if (target < 0) continue;
+    LogSumExp total;
+    for (int64_t n = 0; n < N; ++n) total.add({parts[(2 * n + 1) * T + t], 1});
+    lse[t] = total.value();
+    const float* own = parts + 2 * partOf(target, N, vocabulary) * T + t;
+    logprobs[t] = own[0] + (own[T] - lse[t]);
+  }
 }
 
 }  // namespace cd::cpu

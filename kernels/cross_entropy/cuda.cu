@@ -3,6 +3,7 @@
 #include "../common/cuda_log_sum_exp.h"
 #include "../common/dispatch.h"
 #include "../matmul/cuda_matmul.h"
+#include "vocabulary_part.h"
 
 namespace cd::cuda {
 
@@ -17,10 +18,11 @@ struct Tokens {
   const float* weights;   // linear_cross_entropy: coefficient; null: all 1
   const float* upstream;  // token_logprobs_backward: −coefficient; null: all 1
   int64_t V;
+  int32_t lowest;  // −2 where the target may lie in another part of the vocabulary
 
-  __device__ bool valid(int64_t token) const { return targets[token] >= -1 && targets[token] < V; }
+  __device__ bool valid(int64_t token) const { return targets[token] >= lowest && targets[token] < V; }
   __device__ float coefficient(int64_t token) const {
-    if (targets[token] < 0 || !valid(token)) return 0;
+    if (targets[token] == -1 || !valid(token)) return 0;
     return weights ? weights[token] : upstream ? -upstream[token] : 1.0f;
   }
 };
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(kThreads)
   float lse = 0, target = 0;
   if (counts) {
     lse = results.lseGiven ? results.lse[token] : blockLogSumExp(row, V);
-    target = row[tokens.targets[token]];
+    target = tokens.targets[token] < 0 ? -INFINITY : row[tokens.targets[token]];
   }
   if (threadIdx.x == 0) {
     if (results.logprobs) results.logprobs[token] = counts ? target - lse : 0;
@@ -125,21 +127,48 @@ void run(const Call& call, const Tokens& tokens, const Results& results, const T
   withFloat(call[0].dtype, [&](auto zero) { runChunks<decltype(zero)>(call, tokens, results, dHidden, dWeight); });
 }
 
-Tokens tokensOf(const Call& call, const float* weights, const float* upstream) {
-  return {call[2].as<int32_t>(), weights, upstream, call[1].shape[0]};
+Tokens tokensOf(const Call& call, const float* weights, const float* upstream, int32_t lowest) {
+  return {call[2].as<int32_t>(), weights, upstream, call[1].shape[0], lowest};
+}
+
+__global__ void __launch_bounds__(kThreads) mergeParts(const float* parts, int64_t N, int64_t T, int64_t vocabulary,
+                                                       const int32_t* targets, float* logprobs, float* lse, FailureReport fail) {
+  for (int64_t t = int64_t{blockIdx.x} * kThreads + threadIdx.x; t < T; t += int64_t{gridDim.x} * kThreads) {
+    const int64_t target = targets[t];
+    if (target < -1 || target >= vocabulary) fail(0, target, t);
+    const bool counts = target >= 0 && target < vocabulary;
+    float maximum = -INFINITY, sum = 0, merged = 0, own = 0;
+    for (int64_t n = 0; n < N && counts; ++n) maximum = fmaxf(maximum, parts[(2 * n + 1) * T + t]);
+    const float origin = maximum == -INFINITY ? 0.0f : maximum;
+    for (int64_t n = 0; n < N && counts; ++n) sum += expf(parts[(2 * n + 1) * T + t] - origin);
+    if (counts) {
+      const float* part = parts + 2 * cross_entropy::partOf(target, N, vocabulary) * T + t;
+      merged = origin + logf(sum);
+      own = part[0] + (part[T] - merged);
+    }
+    logprobs[t] = own;
+    lse[t] = merged;
+  }
 }
 }  // namespace
 
 void token_logprobs(const Call& call) {
-  run(call, tokensOf(call, nullptr, nullptr), {call[4].as<float>(), false, call[3].as<float>(), nullptr}, {}, {});
+  run(call, tokensOf(call, nullptr, nullptr, -2), {call[4].as<float>(), false, call[3].as<float>(), nullptr}, {}, {});
 }
 
 void token_logprobs_backward(const Call& call) {
-  run(call, tokensOf(call, nullptr, call[4].as<float>()), {call[3].as<float>(), true, nullptr, nullptr}, call[5], call[6]);
+  run(call, tokensOf(call, nullptr, call[4].as<float>(), -2), {call[3].as<float>(), true, nullptr, nullptr}, call[5], call[6]);
 }
 
 void linear_cross_entropy(const Call& call) {
-  run(call, tokensOf(call, call[3].as<float>(), nullptr), {nullptr, false, nullptr, call[4].as<float>()}, call[5], call[6]);
+  run(call, tokensOf(call, call[3].as<float>(), nullptr, -1), {nullptr, false, nullptr, call[4].as<float>()}, call[5], call[6]);
+}
+
+void merge_logprobs(const Call& call) {
+  const int64_t N = call[1].shape[0], T = call[1].shape[2];
+  launch(call, blocksFor(T, kThreads), kThreads, 0, mergeParts, call[1].as<float>(), N, T,
+         static_cast<int64_t>(call.attribute(0)), call[0].as<int32_t>(), call[2].as<float>(), call[3].as<float>(),
+         FailureReport(call));
 }
 
 }  // namespace cd::cuda

@@ -1,4 +1,5 @@
 #include "../../native/ops.h"
+#include "../common/check.h"
 
 namespace cd::ops {
 
@@ -31,6 +32,10 @@ std::string explain(const Call& call, const Failure& failure) {
   return std::string(call.op->name) + ": Expected 'targets' to be -1 or below " + std::to_string(call[1].shape[0]) +
          " (the vocabulary) for token " + std::to_string(failure.values[1]) + " but received " +
          std::to_string(failure.values[0]);
+}
+std::string explainMerged(const Call& call, const Failure& failure) {
+  return "merge_logprobs: Expected 'targets' to be -1 or below " + std::to_string(static_cast<int64_t>(call.attribute(0))) +
+         " (the vocabulary) for token " + std::to_string(failure.values[1]) + " but received " + std::to_string(failure.values[0]);
 }
 }  // namespace
 
@@ -79,6 +84,24 @@ const Op linear_cross_entropy{
       checkGradients(call, 5, 6);
     },
     explain,
+};
+
+const Op merge_logprobs{
+    "merge_logprobs",
+    {{"targets", Access::In}, {"parts", Access::In}, {"logprobs", Access::Out}, {"lse", Access::Out}},
+    {"vocabulary"},
+    [](const Call& call) {
+      call.expectRank(1, 3);
+      call.expectShape(1, {call[1].shape[0], 2, call[1].shape[2]});
+      call.expectContiguous(1);
+      call.expectDType(0, {DType::I32});
+      for (int index : {1, 2, 3}) call.expectDType(index, {DType::F32});
+      for (int index : {0, 2, 3}) call.expectShape(index, {call[1].shape[2]});
+      if (call[1].shape[0] < 1) call.fail(1, "have at least one part", shapeText(call[1]));
+      if (!isWhole(call.attribute(0), 2147483647.0) || call.attribute(0) < static_cast<double>(call[1].shape[0]))
+        failAttribute(call, 0, "a whole number from the number of parts to below 2^31");
+    },
+    explainMerged,
 };
 
 }  // namespace cd::ops

@@ -37,7 +37,8 @@ struct Mask {
 
 void dropout(const Call& call) {
   const Tensor &x = call[0], &y = call[1];
-  const bool flat = allContiguous(call, {0, 1});
+  const auto columns = static_cast<int64_t>(call.attribute(5));
+  const bool flat = allContiguous(call, {0, 1}) && columns == x.cols();
   const double p = call.attribute(0);
   const Mask mask{static_cast<uint64_t>(call.attribute(1)),     static_cast<uint64_t>(call.attribute(4)),
                   static_cast<uint32_t>(call.attribute(2)),     static_cast<uint32_t>(call.attribute(3)),
@@ -45,7 +46,7 @@ void dropout(const Call& call) {
   withFloat(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     forSpans(call, x, flat, [&](int64_t row, int64_t start, int64_t count) {
-      mask.apply(x.row<T>(row) + start, y.row<T>(row) + start, count, static_cast<uint64_t>(row * x.cols() + start));
+      mask.apply(x.row<T>(row) + start, y.row<T>(row) + start, count, static_cast<uint64_t>(row * columns + start));
     });
   });
 }

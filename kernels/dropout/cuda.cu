@@ -9,7 +9,7 @@ namespace {
 template <class T>
 struct Dropout {
   Rows<T> x, y;
-  int64_t cols;
+  int64_t columns;
   uint64_t seed, offset;
   uint32_t purpose, step, threshold;  // kept where (word >> 8) ≥ threshold
   float scale;
@@ -18,7 +18,7 @@ struct Dropout {
     float values[kSpan];
     x.load(values, row, start, count);
     // A span touches two blocks of four draws, or three when it does not begin with one.
-    const uint64_t index = offset + static_cast<uint64_t>(row * cols + start);
+    const uint64_t index = offset + static_cast<uint64_t>(row * columns + start);
     const int skip = static_cast<int>(index % 4);
     uint32_t words[12] = {};
 #pragma unroll
@@ -43,8 +43,9 @@ void dropout(const Call& call) {
   const double p = call.attribute(0);
   withFloat(call[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    forSpans(call, call[0], allContiguous(call, {0, 1}),
-             Dropout<T>{Rows<T>(call[0]), Rows<T>(call[1]), call[0].cols(), static_cast<uint64_t>(call.attribute(1)),
+    const auto columns = static_cast<int64_t>(call.attribute(5));
+    forSpans(call, call[0], allContiguous(call, {0, 1}) && columns == call[0].cols(),
+             Dropout<T>{Rows<T>(call[0]), Rows<T>(call[1]), columns, static_cast<uint64_t>(call.attribute(1)),
                         static_cast<uint64_t>(call.attribute(4)), static_cast<uint32_t>(call.attribute(2)),
                         static_cast<uint32_t>(call.attribute(3)), static_cast<uint32_t>(std::ceil(p * 0x1p24)),
                         static_cast<float>(1 / (1 - p))});

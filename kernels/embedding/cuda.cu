@@ -14,9 +14,9 @@ struct Gather {
   FailureReport fail;
   __device__ void operator()(int64_t n, int64_t start, int count) const {
     const int32_t id = ids[n];
-    if (id < 0 || id >= V) return fail(0, id, n);
-    T values[kSpan];
-    table.loadRaw(values, id, start, count);
+    if (id < -2 || id >= V) return fail(0, id, n);
+    T values[kSpan] = {};
+    if (id >= 0) table.loadRaw(values, id, start, count);
     y.storeRaw(values, n, start, count);
   }
 };
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t n = int64_t{blockIdx.x} * (kThreads / 32) + warpIndex(); n < N; n += int64_t{gridDim.x} * (kThreads / 32)) {
     const int32_t id = ids[n];
     const bool valid = id >= 0 && id < V;
-    if (!valid && lane == 0) fail(0, id, n);
+    if ((id < -2 || id >= V) && lane == 0) fail(0, id, n);
     bool seen = !valid;
     for (int64_t end = n; end > 0 && !seen; end -= 32) {
       const int64_t place = end - 1 - lane;
@@ -72,6 +72,15 @@ struct Scatter {
     dTable.store(sum, ids[n], start, count);
   }
 };
+
+__global__ void __launch_bounds__(kThreads) localIds(const int32_t* ids, int64_t N, int64_t first, int64_t rows,
+                                                     int64_t vocabulary, int32_t* y, FailureReport fail) {
+  for (int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x; n < N; n += int64_t{gridDim.x} * kThreads) {
+    const int64_t id = ids[n];
+    if (id < -1 || id >= vocabulary) fail(0, id, n);
+    y[n] = static_cast<int32_t>(id == -1 ? -1 : id < first || id >= first + rows ? -2 : id - first);
+  }
+}
 }  // namespace
 
 void embedding(const Call& call) {
@@ -91,6 +100,13 @@ void embedding_backward(const Call& call) {
     using T = decltype(zero);
     forSpans(call, dy, false, Scatter<T>{Rows<T>(dy), Rows<float>(dTable), ids.as<int32_t>(), next, first, N});
   });
+}
+
+void local_ids(const Call& call) {
+  const int64_t N = call[0].elements();
+  launch(call, blocksFor(N, kThreads), kThreads, 0, localIds, call[0].as<int32_t>(), N, static_cast<int64_t>(call.attribute(0)),
+         static_cast<int64_t>(call.attribute(1)), static_cast<int64_t>(call.attribute(2)), call[1].as<int32_t>(),
+         FailureReport(call));
 }
 
 }  // namespace cd::cuda

@@ -1,14 +1,17 @@
+import type { Communicator } from '../distributed/communicator.js';
 import { loraLinear } from '../ops/lora.js';
 import { addBias, linear } from '../ops/matmul.js';
+import { reduceFromGroup } from '../ops/parallel.js';
 import { dropoutPurpose } from '../ops/random.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ForwardContext } from './context.js';
+import { type ModelWeights, type Part, replicated } from './shard.js';
 
 /** A low-rank adapter of one linear layer: y += scale · dropout(x) · Aᵀ · Bᵀ. */
 export interface LoraAdapter {
-  /** f32 [rank, inputs] */
+  /** f32 [rank, inputs], of the inputs that this rank has. */
   a: Tensor;
-  /** f32 [outputs, rank] */
+  /** f32 [outputs, rank], of the outputs that this rank has. */
   b: Tensor;
   /** alpha / rank, or alpha / √rank. */
   scale: number;
@@ -17,34 +20,68 @@ export interface LoraAdapter {
   seed: number;
 }
 
-/** y = x · weightᵀ (+ bias) (+ adapter). The one place where adapters, sharding and quantised weights meet. */
+/**
+ * y = x · weightᵀ (+ bias) (+ adapter). The one place where adapters, sharding and quantised weights meet.
+ *
+ * Of a column-parallel layer, x is whole, and y has the outputs of this rank; several that begin at one x share one
+ * {@link import('../ops/parallel.js').copyToGroup}. Of a row-parallel layer, x has the inputs of this rank, and y is whole: the sum over
+ * the ranks.
+ */
 export class Linear {
   /** The module's name in the checkpoint, such as `model.layers.0.self_attn.q_proj`. */
   readonly name: string;
-  /** [outputs, inputs] */
+  /** [outputs, inputs] that this rank has. */
   readonly weight: Tensor;
+  /** What of the whole weight that is. */
+  readonly part: Part;
   /** [outputs] */
   readonly bias: Tensor | null;
   adapter: LoraAdapter | null = null;
   readonly #number: number;
+  readonly #group: Communicator | null;
 
-  /** @param number of this layer among the model's, which gives its dropout a mask of its own. */
-  constructor(name: string, number: number, weight: Tensor, bias: Tensor | null = null) {
+  /**
+   * @param number of this layer among the model's, which gives its dropout a mask of its own.
+   * @param weights that hold `NAME.weight` and, of a layer with a bias, `NAME.bias`.
+   */
+  constructor(name: string, number: number, { tensors, parts, group }: ModelWeights) {
     this.name = name;
     this.#number = number;
-    this.weight = weight;
-    this.bias = bias;
+    this.weight = tensors.get(`${name}.weight`)!;
+    this.part = parts.get(`${name}.weight`)!;
+    this.bias = tensors.get(`${name}.bias`) ?? null;
+    this.#group = group;
   }
 
   forward(x: Tensor, context: ForwardContext): Tensor {
-    const y = this.adapter ? this.#adapted(x, this.adapter, context) : linear(x, this.weight);
+    const own = this.adapter ? this.#adapted(x, this.adapter, context) : linear(x, this.weight);
+    const y = this.part.kind === 'row' ? reduceFromGroup(own, this.#group) : own;
     return this.bias ? addBias(y, this.bias) : y;
+  }
+
+  /**
+   * What this rank holds of an adapter's A [rank, inputs] and B [outputs, rank]: the half that lies on the side of the cut is cut
+   * with the weight. The other one is whole on every rank, and each finds the share of its gradient that its part of the layer has.
+   */
+  adapterParts(rank: number): { a: Part; b: Part } {
+    const [outputs, inputs] = this.part.whole as [number, number];
+    const place = { rank: this.#group?.rank ?? 0, size: this.#group?.size ?? 1 };
+    const [wholeA, wholeB] = [
+      [rank, inputs],
+      [outputs, rank],
+    ] as const;
+    const { kind } = this.part;
+    return {
+      a: kind === 'row' ? { ...this.part, whole: wholeA } : replicated(wholeA, place, kind !== null),
+      b: kind === 'column' ? { ...this.part, whole: wholeB } : replicated(wholeB, place, kind !== null),
+    };
   }
 
   #adapted(x: Tensor, { a, b, scale, dropout, seed }: LoraAdapter, context: ForwardContext): Tensor {
     const training = context.kind === 'packed' ? context.training : undefined;
-    const mask =
-      training && dropout > 0 ? { p: dropout, seed, purpose: dropoutPurpose(this.#number), step: training.step } : null;
+    const first = this.part.kind === 'row' ? this.part.start : 0;
+    const place = { purpose: dropoutPurpose(this.#number), first, columns: this.part.whole[1]! };
+    const mask = training && dropout > 0 ? { p: dropout, seed, step: training.step, ...place } : null;
     return loraLinear(x, this.weight, a, b, scale, mask);
   }
 }

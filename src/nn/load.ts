@@ -1,6 +1,8 @@
 import { modelFamily } from '../../models/registry.js';
+import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import type { Device } from '../tensor/device.js';
+import { shardVocabulary } from '../ops/parallel.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ChatTemplate } from '../text/chat_template.js';
@@ -8,6 +10,7 @@ import type { TextOptions } from '../text/text_options.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import type { CausalLM } from './model.js';
+import { type Part, partShape, partStart, partsOf, type WeightSpec } from './shard.js';
 
 export interface LoadedModel {
   model: CausalLM;
@@ -31,6 +34,8 @@ export interface LoadOptions {
   place?: (name: string, weight: Tensor, master: Tensor | null) => void;
   /** What to change about its tokenizer and chat template. Tokens beyond the vocabulary get the mean embedding. */
   text?: TextOptions;
+  /** Ranks that hold the model together: this one reads its part of the files alone. Default: all on this one. */
+  group?: Communicator | null;
 }
 
 /**
@@ -40,24 +45,22 @@ export interface LoadOptions {
 export async function loadModel(name: string, options: LoadOptions): Promise<LoadedModel> {
   const files = await resolveModel(name, options.text);
   try {
-    const { shapes, build } = modelFamily(files.config).prepare(files.config);
-    const dtype = options.dtype ?? 'f32';
-    const kept = dtype === 'bf16' ? (options.masters?.([...shapes.keys()]) ?? []) : [];
-    const { weights, masters } = await loadWeights(files, shapes, { ...options, dtype }, new Set(kept));
-    return { model: build(weights), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
+    const { weights: specs, build } = modelFamily(files.config).prepare(files.config);
+    const { dtype = 'f32', group = null } = options;
+    expectWeights(files, specs);
+    const parts = partsOf(specs, group ?? { rank: 0, size: 1 });
+    const kept = dtype === 'bf16' ? (options.masters?.([...specs.keys()]) ?? []) : [];
+    const { tensors, masters } = await loadWeights(files, parts, { ...options, dtype, group }, new Set(kept));
+    return { model: build({ tensors, parts, group }), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
   } finally {
     files.weights.close();
   }
 }
 
-async function loadWeights(
-  files: ModelFiles,
-  shapes: Map<string, number[]>,
-  { device, dtype, place }: LoadOptions & { dtype: 'f32' | 'bf16' },
-  kept: ReadonlySet<string>,
-): Promise<{ weights: Map<string, Tensor>; masters: Map<string, Tensor> }> {
+/** @throws UserError for weights of the file that are not those of the architecture. */
+function expectWeights(files: ModelFiles, specs: ReadonlyMap<string, WeightSpec>): void {
   const entries = files.weights.entries();
-  for (const [name, shape] of shapes) {
+  for (const [name, { shape }] of specs) {
     const entry = entries.get(name);
     if (!entry)
       throw new UserError(
@@ -68,33 +71,45 @@ async function loadWeights(
         `${files.path}: Expected weight '${name}' to have shape [${shape.join(', ')}] by the config but the file has [${entry.shape.join(', ')}]`,
       );
   }
-  const unused = [...entries.keys()].filter((name) => !shapes.has(name) && !ignorable(name, shapes));
+  const unused = [...entries.keys()].filter((name) => !specs.has(name) && !ignorable(name, specs));
   if (unused.length > 0)
     throw new UserError(
       `${files.path}: weights that the architecture does not have: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ` and ${unused.length - 3} more` : ''}; is 'model_type' in its config right?`,
     );
-  const weights = new Map<string, Tensor>();
+}
+
+async function loadWeights(
+  files: ModelFiles,
+  parts: ReadonlyMap<string, Part>,
+  { device, dtype, group, place }: LoadOptions & { dtype: 'f32' | 'bf16'; group: Communicator | null },
+  kept: ReadonlySet<string>,
+): Promise<{ tensors: Map<string, Tensor>; masters: Map<string, Tensor> }> {
+  const entries = files.weights.entries();
+  const tensors = new Map<string, Tensor>();
   const masters = new Map<string, Tensor>();
   try {
-    for (const [name, shape] of shapes) {
+    for (const [name, part] of parts) {
+      const shape = partShape(part);
       const weight = Tensor.empty(device, shape, dtype);
-      weights.set(name, weight);
+      tensors.set(name, weight);
       const master = kept.has(name) ? Tensor.empty(device, shape, 'f32') : null;
       if (master) masters.set(name, master);
-      loadRows(files, name, entries.get(name)!.shape[0]!, master ?? weight);
+      loadPart(files, name, { part, storedRows: entries.get(name)!.shape[0]!, group }, master ?? weight);
       if (master) launch('copy', [master, weight]);
+      if (group && part.kind === 'vocabulary')
+        shardVocabulary(weight, { group, first: part.start, vocabulary: part.whole[0]! });
       place?.(name, weight, master);
       if (master?.disposed) masters.delete(name);
     }
     // Conversion runs on the stream; a failure (a file that shrank, say) shows when the poisoned tensor is read.
-    for (const tensor of weights.values()) {
+    for (const tensor of tensors.values()) {
       if (tensor.evicted) continue;
       using first = tensor.narrow(0, 0, 1);
       await first.readBytes();
     }
-    return { weights, masters };
+    return { tensors, masters };
   } catch (error) {
-    for (const tensor of [...weights.values(), ...masters.values()]) tensor.dispose();
+    for (const tensor of [...tensors.values(), ...masters.values()]) tensor.dispose();
     throw error;
   }
 }
@@ -111,18 +126,32 @@ function grows(
   return textOptions.addedTokens !== undefined && isVocabulary && sameWidth;
 }
 
-/** Loads a weight of which the file has the first `rows`; the others become their mean. */
-function loadRows(files: ModelFiles, name: string, rows: number, into: Tensor): void {
-  const added = into.shape[0]! - rows;
-  using stored = into.narrow(0, 0, rows);
-  files.weights.load(name, stored);
-  if (added === 0) return;
-  using others = into.narrow(0, rows, added);
-  using ones = Tensor.full(into.device, [added, rows], 1, into.dtype);
-  launch('matmul', [ones, stored, others], [0, 0, 0, 1 / rows]);
+/** Loads a part of a weight of which the file has the first `storedRows`; the others become their mean. */
+function loadPart(
+  files: ModelFiles,
+  name: string,
+  { part, storedRows, group }: { part: Part; storedRows: number; group: Communicator | null },
+  into: Tensor,
+): void {
+  const rows = into.shape[0]!;
+  const first = part.axis === 0 ? part.start : 0;
+  const here = Math.min(Math.max(storedRows - first, 0), rows);
+  using stored = into.narrow(0, 0, here);
+  if (here > 0) files.weights.load(name, stored, partStart(part));
+  if (storedRows === part.whole[0]) return;
+  using mean = Tensor.zeros(into.device, [1, part.whole[1]!]);
+  if (here > 0) {
+    using ones = Tensor.full(into.device, [1, here], 1, into.dtype);
+    launch('matmul', [ones, stored, mean], [0, 0, 0, 1 / storedRows]);
+  }
+  group?.allReduce(mean);
+  for (let row = here; row < rows; row += 1) {
+    using added = into.narrow(0, row, 1);
+    launch('copy', [mean, added]);
+  }
 }
 
 // Tables that old checkpoints store and everybody computes, and a head that repeats tied embeddings.
-function ignorable(name: string, shapes: Map<string, number[]>): boolean {
-  return name.endsWith('rotary_emb.inv_freq') || (name === 'lm_head.weight' && !shapes.has(name));
+function ignorable(name: string, specs: ReadonlyMap<string, unknown>): boolean {
+  return name.endsWith('rotary_emb.inv_freq') || (name === 'lm_head.weight' && !specs.has(name));
 }

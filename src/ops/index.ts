@@ -4,7 +4,7 @@ export { launch } from '../tensor/launch.js';
 export { record } from '../tensor/tape.js';
 export { Tensor } from '../tensor/tensor.js';
 export { attention } from './attention.js';
-export { tokenLogprobs } from './cross_entropy.js';
+export { logits, tokenLogprobs } from './cross_entropy.js';
 export { add, cast, exp, mul, scale } from './elementwise.js';
 export { embedding } from './embedding.js';
 export { logSoftmax } from './log_softmax.js';

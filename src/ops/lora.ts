@@ -11,6 +11,9 @@ export interface Dropout {
   purpose: number;
   /** The optimizer step and micro-batch, as one number. */
   step: number;
+  /** Where x begins in a whole row, and the columns of that: for a rank that holds a part. Default: x is whole. */
+  first?: number;
+  columns?: number;
 }
 
 /**
@@ -32,7 +35,8 @@ export function loraLinear(
   const drop = (input: Tensor): Tensor => {
     if (!dropout || dropout.p === 0) return input;
     const dropped = input.like();
-    launch('dropout', [input, dropped], [dropout.p, dropout.seed, dropout.purpose, dropout.step, 0]);
+    const { p, seed, purpose, step, first = 0, columns = input.shape[1]! } = dropout;
+    launch('dropout', [input, dropped], [p, seed, purpose, step, first, columns]);
     return dropped;
   };
   const rows = x.shape[0]!;

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { UserError } from '../errors.js';
 import type { Linear } from '../nn/linear.js';
 import type { CausalLM } from '../nn/model.js';
+import { type Part, partShape, partStart } from '../nn/shard.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { AddedToken } from '../text/text_options.js';
@@ -134,30 +135,27 @@ export async function loadAdapter(
     for (const [index, { name }] of file.entries.entries()) weights.add(name, file, index);
     const entries = weights.entries();
     const { linears, whole } = modulesOf(model, entries, config.modules_to_save ?? [], path);
-    const load = (key: string, shape: readonly number[]): Tensor => {
+    const load = (key: string, part: Part): Tensor => {
       const received = entries.get(key)?.shape.join(', ') ?? 'nothing';
-      if (received !== shape.join(', ')) {
+      if (received !== part.whole.join(', ')) {
         const remedy = whole.has(key)
           ? "does 'addedTokens' name those of the adapter?"
           : "is this the adapter's base model?";
         throw new UserError(
-          `${path}: Expected '${key}' to have shape [${shape.join(', ')}] but received [${received}]; ${remedy}`,
+          `${path}: Expected '${key}' to have shape [${part.whole.join(', ')}] but received [${received}]; ${remedy}`,
         );
       }
-      const tensor = Tensor.empty(model.device, shape);
+      const tensor = Tensor.empty(model.device, partShape(part));
       created.push(tensor);
-      weights.load(key, tensor);
+      weights.load(key, tensor, partStart(part));
       return tensor;
     };
     const adapters = linears.map((linear) => {
-      const [outputs, inputs] = linear.weight.shape as [number, number];
+      const { a, b } = linear.adapterParts(config.r);
       const key = (part: string) => `${prefix}${linear.name}.${part}.weight`;
-      return [
-        linear,
-        { a: load(key('lora_A'), [config.r, inputs]), b: load(key('lora_B'), [outputs, config.r]) },
-      ] as const;
+      return [linear, { a: load(key('lora_A'), a), b: load(key('lora_B'), b) }] as const;
     });
-    const replacements = [...whole].map(([key, name]) => ({ name, tensor: load(key, model.weights.get(name)!.shape) }));
+    const replacements = [...whole].map(([key, name]) => ({ name, tensor: load(key, model.parts.get(name)!) }));
     await expectTied(model, replacements, path);
     // Conversion runs on the stream; what fails there shows here.
     for (const tensor of created) await tensor.readBytes();

@@ -3,6 +3,7 @@
 import { didYouMean, UserError } from '../errors.js';
 import type { Linear } from '../nn/linear.js';
 import type { CausalLM } from '../nn/model.js';
+import { type Part, partShape } from '../nn/shard.js';
 import { initialisationPurpose } from '../ops/random.js';
 import { Tensor } from '../tensor/tensor.js';
 import { uniform } from './philox.js';
@@ -35,19 +36,30 @@ export function attachLora(model: CausalLM, options: LoraOptions): void {
   for (const linear of modules) checkRank(linear, options.rank);
   const numbers = new Map([...model.linears.values()].map((linear, index) => [linear, index]));
   for (const linear of modules) {
-    const [outputs, inputs] = linear.weight.shape as [number, number];
+    const parts = linear.adapterParts(options.rank);
+    const inputs = linear.part.whole[1]!;
     const bound = 1 / Math.sqrt(inputs);
     const purpose = initialisationPurpose(numbers.get(linear)!);
-    const start = uniform(options.seed, purpose, 0, options.rank * inputs, -bound, bound);
+    const whole = uniform(options.seed, purpose, 0, options.rank * inputs, -bound, bound);
     setAdapter(linear, {
-      a: Tensor.from(model.device, start, [options.rank, inputs]),
-      b: Tensor.zeros(model.device, [outputs, options.rank]),
+      a: Tensor.from(model.device, takePart(whole, parts.a), partShape(parts.a)),
+      b: Tensor.zeros(model.device, partShape(parts.b)),
       scale: loraScale(options),
       dropout: options.dropout,
       seed: options.seed,
     });
   }
   model.weightsChanged();
+}
+
+/** A rank's part of a matrix's elements. */
+function takePart(values: Float32Array, { whole, axis, start, length }: Part): Float32Array {
+  const columns = whole[1]!;
+  if (axis === 0) return values.subarray(start * columns, (start + length) * columns);
+  const part = new Float32Array(whole[0]! * length);
+  for (let row = 0; row < whole[0]!; row += 1)
+    part.set(values.subarray(row * columns + start, row * columns + start + length), row * length);
+  return part;
 }
 
 /** Gives a layer an adapter in place of the one it has. */
@@ -95,7 +107,7 @@ function selectLinears(model: CausalLM, targets: readonly string[]): Linear[] {
 }
 
 function checkRank(linear: Linear, rank: number): void {
-  const smaller = Math.min(...linear.weight.shape);
+  const smaller = Math.min(...linear.part.whole);
   if (rank > smaller) {
     throw new UserError(
       `Expected 'lora.rank' to be at most ${smaller}, the smaller dimension of ${linear.name}, but received ${rank}`,

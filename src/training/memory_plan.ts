@@ -29,7 +29,8 @@ type MemorySettings = Pick<
  * @param tokens that go through the model together
  */
 export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
-  const { shapes } = modelFamily(source).prepare(source);
+  const specs = modelFamily(source).prepare(source).weights;
+  const shapes = new Map([...specs].map(([name, { shape }]) => [name, shape]));
   const { method, lora, optimizer, activationCheckpointing, fullyShard } = settings;
   const { dp } = settings.mesh;
   const size = settings.dtype === 'f32' ? 4 : 2;

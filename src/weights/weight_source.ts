@@ -9,10 +9,11 @@ export interface WeightSource {
   /** By the names of transformers, GGUF files too. `dtype` is as the file has it: F32, BF16, Q4_1, … */
   entries(): Map<string, { dtype: string; shape: number[] }>;
   /**
-   * Enqueues reading, dequantising and converting a tensor to the dtype of `into`.
-   * @param into contiguous f32 or bf16 of the tensor's shape
+   * Enqueues reading, dequantising and converting a tensor, or a part of it, to the dtype of `into`. Of the file only that is read.
+   * @param into contiguous f32 or bf16, of the tensor's shape, or of a part's: rows of it, and of a matrix columns
+   * @param start where the part begins, by dimension; default: `into` is for the whole
    */
-  load(name: string, into: Tensor): void;
+  load(name: string, into: Tensor, start?: readonly number[]): void;
   close(): void;
 }
 
@@ -73,7 +74,7 @@ export class WeightFiles implements WeightSource {
     );
   }
 
-  load(name: string, into: Tensor): void {
+  load(name: string, into: Tensor, start?: readonly number[]): void {
     const location = this.#locations.get(name);
     if (location === undefined)
       throw new UserError(
@@ -81,10 +82,16 @@ export class WeightFiles implements WeightSource {
       );
     const { file, entry, unpermuteHeads } = location;
     const { shape } = file.entries[entry]!;
-    if (into.shape.join() !== shape.join() || !into.contiguous || (into.dtype !== 'f32' && into.dtype !== 'bf16'))
+    // The native side takes a matrix: the first dimension by all the others.
+    const fits = shape.every((size, axis) => {
+      const cut = start !== undefined && (axis === 0 || shape.length === 2);
+      return cut ? start[axis]! >= 0 && start[axis]! + into.shape[axis]! <= size : into.shape[axis] === size;
+    });
+    if (!fits || into.shape.length !== shape.length || !into.contiguous || !/^(f32|bf16)$/.test(into.dtype))
       throw new Error(
-        `Expected 'into' to be a contiguous f32 or bf16 tensor of shape [${shape.join(', ')}] for weight '${name}' but received ${into}`,
+        `Expected 'into' to be a contiguous f32 or bf16 tensor of shape [${shape.join(', ')}]${start ? ' or of a part of it' : ''} for weight '${name}' but received ${into}${start ? ` from [${start.join(', ')}]` : ''}`,
       );
+    const rows = into.shape[0] ?? 1;
     native.readWeights(
       into.device.id,
       file.file,
@@ -93,6 +100,10 @@ export class WeightFiles implements WeightSource {
       into.offset * (into.dtype === 'f32' ? 4 : 2),
       dtypeNumber[into.dtype],
       unpermuteHeads,
+      start?.[0] ?? 0,
+      rows,
+      start?.[1] ?? 0,
+      rows === 0 ? 0 : into.size / rows,
     );
     into.bumpVersion();
   }

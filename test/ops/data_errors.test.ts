@@ -71,9 +71,16 @@ const wrong: [string, string, TensorSpec, string][] = [
   [
     'token_logprobs_backward',
     'targets',
-    ints([0, 1, 2, -2, 4, 5, 6]),
-    "'targets' to be -1 or below 67 (the vocabulary) for token 3 but received -2",
+    ints([0, 1, 2, -3, 4, 5, 6]),
+    "'targets' to be -1 or below 67 (the vocabulary) for token 3 but received -3",
   ],
+  [
+    'merge_logprobs',
+    'targets',
+    ints(Array.from({ length: 37 }, (_, t) => (t === 9 ? 11 : 0))),
+    "'targets' to be -1 or below 11 (the vocabulary) for token 9 but received 11",
+  ],
+  ['local_ids', 'ids', ints(Array.from({ length: 41 }, (_, n) => (n === 7 ? -2 : 0))), "'ids' to be in [-1, 11) but received -2 at index 7"],
   [
     'linear_cross_entropy',
     'targets',

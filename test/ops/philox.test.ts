@@ -8,7 +8,7 @@ import { Tensor } from '../../src/tensor/tensor.js';
 async function kept(device: Device, count: number, attributes: number[]): Promise<boolean[]> {
   using x = Tensor.full(device, [count], 1);
   using y = x.like();
-  launch('dropout', [x, y], attributes);
+  launch('dropout', [x, y], [...attributes, count]);
   return [...(await y.readFloats())].map((value) => value !== 0);
 }
 

@@ -108,7 +108,7 @@ describe('a GPU in trouble', () => {
       const step = index >> 1;
       if (index % 2 === 0) expect(outcome).toBe('7,7,7,7');
       else if (step % 3 !== 1) expect(outcome).toBe('0,0,0,0');
-      else expect(outcome).toContain(`Expected 'ids' to be in [0, 4) but received ${40 + step} at index 1`);
+      else expect(outcome).toContain(`Expected 'ids' to be in [-2, 4) but received ${40 + step} at index 1`);
     }
     await device.close();
   });

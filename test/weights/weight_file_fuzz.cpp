@@ -1,5 +1,8 @@
 // Mutates weight files and reads whatever still opens; built with sanitizers, so that any access out of bounds ends it.
+// Parts of tensors are read while the rest of the file's mapping is poisoned.
 //   weight_file_fuzz ROUNDS SEED FOLDER FILE...     prints how many mutations opened and how many were refused
+#include <sanitizer/asan_interface.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -53,7 +56,35 @@ void parseExactly(const std::string& bytes) {
   }
 }
 
-bool opens(const std::string& path) {
+// Where the file at `path` is mapped, or null.
+const char* mappingOf(const std::string& path) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);)
+    if (line.ends_with(" " + path)) return reinterpret_cast<const char*>(std::strtoull(line.c_str(), nullptr, 16));
+  return nullptr;
+}
+
+// Reads a part of a tensor, and nothing of the file but the blocks that it lies in: the others are poisoned meanwhile.
+void readAlone(const cd::WeightFile& file, size_t index, const cd::WeightFile::Region& part, cd::DType dtype) {
+  const auto& entry = file.entries()[index];
+  const cd::BlockFormat* format = cd::findBlockFormat(entry.dtype);
+  const char* data = mappingOf(file.path()) + entry.offset;
+  const int64_t columns = file.whole(index).columns;
+  __asan_poison_memory_region(data, static_cast<size_t>(entry.bytes));
+  for (int64_t row = part.firstRow; row < part.firstRow + part.rows && part.columns > 0; ++row) {
+    const int64_t first = (row * columns + part.firstColumn) / format->elements;
+    const int64_t last = (row * columns + part.firstColumn + part.columns - 1) / format->elements;
+    __asan_unpoison_memory_region(data + first * format->bytes, static_cast<size_t>((last - first + 1) * format->bytes));
+  }
+  std::vector<char> out(static_cast<size_t>(part.elements() * cd::dtypeSize(dtype)));
+  try {
+    file.read(index, dtype, out.data(), part);
+  } catch (const cd::Error&) {
+  }
+  __asan_unpoison_memory_region(data, static_cast<size_t>(entry.bytes));
+}
+
+bool opens(const std::string& path, std::mt19937_64& random) {
   std::unique_ptr<cd::WeightFile> file;
   try {
     file = cd::WeightFile::open(path);
@@ -68,7 +99,19 @@ bool opens(const std::string& path) {
     for (const cd::DType dtype : {cd::DType::F32, cd::DType::BF16}) {
       std::vector<char> out(static_cast<size_t>(elements * cd::dtypeSize(dtype)));
       try {
-        file->read(index, dtype, out.data(), static_cast<int64_t>(index));
+        file->read(index, dtype, out.data(), file->whole(index), static_cast<int64_t>(index));
+        cd::WeightFile::Region part = file->whole(index);
+        for (int64_t* bounds : {&part.firstRow, &part.firstColumn}) {
+          int64_t& first = bounds[0];
+          int64_t& count = bounds[1];
+          if (count == 0) continue;
+          first = static_cast<int64_t>(random() % static_cast<uint64_t>(count));
+          count = static_cast<int64_t>(random() % static_cast<uint64_t>(count - first + 1));
+        }
+        readAlone(*file, index, part, dtype);
+        out.resize(static_cast<size_t>(part.elements() * cd::dtypeSize(dtype)));
+        out.shrink_to_fit();
+        file->read(index, dtype, out.data(), part, static_cast<int64_t>(index) % 3);
       } catch (const cd::Error&) {
       }
     }
@@ -91,7 +134,7 @@ int main(int argc, char** argv) {
       const std::string bytes = mutate(original, random);
       parseExactly(bytes);
       std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-      opens(path) ? ++opened : ++refused;
+      opens(path, random) ? ++opened : ++refused;
     }
   }
   std::printf("%ld %ld\n", opened, refused);

@@ -26,6 +26,8 @@ export const withoutBench: Readonly<Record<string, string>> = {
   all_gather: 'needs several ranks',
   reduce_scatter: 'needs several ranks',
   broadcast: 'needs several ranks',
+  local_ids: 'a comparison for each token',
+  merge_logprobs: 'a few numbers for each token and rank',
 };
 
 /** As on the command line: `paged-attention`; `cross-entropy` is short for `linear-cross-entropy`. */

@@ -100,7 +100,7 @@ export const layers: OpBench[] = [
     peer: 'torch.nn.functional.dropout',
     build: (make, { T, E }) => ({
       tensors: [make.random([T!, E!]), make.empty([T!, E!])],
-      attributes: [0.05, 1, 1, 0, 0],
+      attributes: [0.05, 1, 1, 0, 0, E!],
     }),
   },
 ];

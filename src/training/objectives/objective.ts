@@ -108,7 +108,7 @@ function createBatch(input: BatchInput, options: LoadedObjective['options']): Ob
     ...{ rows, window, options, hidden, outputWeight, targets, constant },
     cuSeqlens: constant(packed.cuSeqlens),
     tokenLogprobs: () => ops.tokenLogprobs(hidden, outputWeight, targets).logprobs,
-    logits: () => ops.linear(hidden, outputWeight, 'f32'),
+    logits: () => ops.logits(hidden, outputWeight),
     perToken: (value) => constant(tokenValues(rows, value)),
   };
 }

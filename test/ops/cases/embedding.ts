@@ -12,7 +12,9 @@ export const cases: OpCases = {
   op: 'embedding',
   reference({ table, ids, y }) {
     const E = table!.shape[1]!;
-    for (const [n, id] of ids!.data.entries()) y!.data.set(table!.data.subarray(id * E, (id + 1) * E), n * E);
+    y!.data.fill(0);
+    for (const [n, id] of ids!.data.entries())
+      if (id >= 0) y!.data.set(table!.data.subarray(id * E, (id + 1) * E), n * E);
   },
   roundings: { f32: 0, bf16: 0 },
   gradient: { backward: 'embedding_backward' },
@@ -20,6 +22,10 @@ export const cases: OpCases = {
     { name: '13 rows of 11×37 f32', kind: 'odd', tensors: tensors('f32', 11, 37, 13) },
     { name: 'bf16', tensors: tensors('bf16', 5, 19, 7) },
     { name: 'several tasks', tensors: tensors('bf16', 9, 1001, 77) },
+    {
+      name: 'rows of none and of another rank',
+      tensors: { ...tensors('f32', 6, 21, 5), ids: input('i32', [5], [-1, 0, -2, 3, -2]) },
+    },
     {
       name: 'views',
       tensors: {

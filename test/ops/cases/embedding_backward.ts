@@ -14,7 +14,7 @@ export const cases: OpCases = {
     const E = dy!.shape[1]!;
     dTable!.magnitude = dTable!.data.map(Math.abs);
     for (const [n, id] of ids!.data.entries())
-      for (let i = 0; i < E; i += 1) {
+      for (let i = 0; i < E && id >= 0; i += 1) {
         dTable!.data[id * E + i]! += dy!.data[n * E + i]!;
         dTable!.magnitude[id * E + i]! += Math.abs(dy!.data[n * E + i]!);
       }
@@ -26,6 +26,10 @@ export const cases: OpCases = {
     { name: '13 rows into 11×37', kind: 'odd', tensors: tensors('f32', 11, 37, 13) },
     { name: 'bf16', tensors: tensors('bf16', 5, 19, 7) },
     { name: 'several tasks', tensors: tensors('f32', 9, 1001, 77) },
+    {
+      name: 'rows of none and of another rank',
+      tensors: { ...tensors('f32', 6, 21, 5), ids: input('i32', [5], [-1, 0, -2, 3, -2]) },
+    },
     {
       name: 'views',
       tensors: {

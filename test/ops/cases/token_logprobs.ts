@@ -26,8 +26,8 @@ function reference({ hidden, weight, targets, logprobs, lse }: References): void
   lse!.magnitude = new Float64Array(T);
   for (let t = 0; t < T; t += 1) {
     const target = targets!.data[t]!;
-    const row = target < 0 ? null : logitsOf(hidden!, weight!, t);
-    logprobs!.data[t] = row ? row.logits[target]! - row.lse : 0;
+    const row = target === -1 ? null : logitsOf(hidden!, weight!, t);
+    logprobs!.data[t] = row ? (row.logits[target] ?? Number.NEGATIVE_INFINITY) - row.lse : 0;
     lse!.data[t] = row ? row.lse : 0;
     logprobs!.magnitude[t] = row ? row.size : 0;
     lse!.magnitude[t] = row ? row.size : 0;
@@ -70,6 +70,10 @@ export const cases: OpCases = {
     logprobs('no tokens', { ...odd, T: 0 }, 'empty'),
     logprobs('one element', { dtype: 'f32', T: 1, V: 1, E: 1, targets: [0] }, 'one'),
     logprobs('no token counts', { ...odd, T: 3, targets: [-1, -1, -1] }),
+    {
+      ...logprobs('targets that another rank has', { ...odd, T: 5, targets: [-2, 3, -1, 66, -2] }),
+      smooth: false, // a log-probability of −∞
+    },
     logprobs('a vocabulary of two tiles and a bit', { dtype: 'f32', T: 9, V: 1061, E: 20 }),
     logprobs('a vocabulary of exactly one tile, bf16', { dtype: 'bf16', T: 33, V: 512, E: 64 }),
     logprobs('two blocks of E, bf16', { dtype: 'bf16', T: 5, V: 515, E: 577 }),

@@ -15,7 +15,7 @@ export function addGradients(
   if (dWeight) dWeight.magnitude = dWeight.data.map(Math.abs);
   for (let t = 0; t < T; t += 1) {
     const target = targets!.data[t]!;
-    const coefficient = target < 0 ? 0 : coefficientOf(t);
+    const coefficient = target === -1 ? 0 : coefficientOf(t);
     if (coefficient === 0) continue;
     const { logits, lse, size } = logitsOf(hidden!, weight!, t);
     for (let v = 0; v < V; v += 1) {
@@ -74,6 +74,7 @@ export const cases: OpCases = {
     backward('one element', { dtype: 'f32', T: 1, V: 1, E: 1, targets: [0] }, { kind: 'one' }),
     backward('no token counts', { ...odd, T: 3, targets: [-1, -1, -1] }),
     backward('frozen weight', odd, { frozen: true }),
+    backward('targets that another rank has', { ...odd, T: 5, targets: [-2, 3, -1, 66, -2] }),
     backward('a vocabulary of two tiles and a bit', { dtype: 'f32', T: 9, V: 1061, E: 20 }),
     backward('an odd vocabulary, bf16', { dtype: 'bf16', T: 33, V: 517, E: 40 }),
     backward('more tokens than a chunk, bf16', { dtype: 'bf16', T: 400, V: 70, E: 11 }),

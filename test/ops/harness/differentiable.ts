@@ -191,7 +191,7 @@ export const differentiable: Differentiable[] = [
     wanted: ['x', 'weight', 'a', 'b'],
     run: ({ x, weight, a, b }) => loraLinear(x!, weight!, a!, b!, 0.5, { p: 0.25, seed: 3, purpose: 4, step: 5 }),
     reference: ({ x, weight, a, b }) => {
-      const attributes = { p: 0.25, seed: 3, purpose: 4, step: 5, offset: 0 };
+      const attributes = { p: 0.25, seed: 3, purpose: 4, step: 5, offset: 0, columns: 7 };
       const dropped = byCases('dropout', out([4, 7]), 'y', attributes)({ x: x! });
       const base = times(Float64Array.from(x!.data!), weight!.data!, 4, 7, 5);
       const inner = times(dropped, a!.data!, 4, 7, 3);
