@@ -320,8 +320,8 @@ std::shared_ptr<WeightFile>& weightFile(const Napi::CallbackInfo& info, int inde
   return files[number];
 }
 
-// readWeights(device, file, entry, handle, byteOffset, dtype, unpermuteHeads, firstRow, rows, firstColumn, columns): converts a part
-// of one tensor into storage, in stream order
+// readWeights(device, file, entry, handle, byteOffset, dtype, unpermuteHeads, firstRow, rows, firstColumn, columns): converts a
+// part of one tensor into storage, in stream order
 Napi::Value readWeights(const Napi::CallbackInfo& info) {
   OpenDevice& open = device(info);
   const std::shared_ptr<WeightFile> file = weightFile(info, 1);

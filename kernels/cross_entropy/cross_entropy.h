@@ -7,9 +7,10 @@
 //   in it: lse is that of the part, logprob −∞.
 // token_logprobs_backward  hidden, weight, targets, lse as above, upstream f32 [T] → dHidden [T,E] as hidden (overwritten),
 //                          dWeight f32 [V,E] (optional, accumulated into)
-//   with d = upstream · (1[target] − softmax):  dHidden = d·weight, dWeight += dᵀ·hidden. With a part of the vocabulary, and the lse
-//   of the whole, these are the part's share of dHidden and its rows of dWeight.
-// merge_logprobs           targets i32 [T] in the whole vocabulary, parts f32 [N,2,T]: logprobs and lse of each of N parts, in order
+//   with d = upstream · (1[target] − softmax):  dHidden = d·weight, dWeight += dᵀ·hidden. With a part of the vocabulary, and the
+//   lse of the whole, these are the part's share of dHidden and its rows of dWeight.
+// merge_logprobs           targets i32 [T] in the whole vocabulary, parts f32 [N,2,T]: logprobs and lse of each of N parts, in
+// order
 //                          → logprobs f32 [T], lse f32 [T] of the whole (overwritten)
 //   Part n of `vocabulary` rows begins at ⌊n · vocabulary / N⌋. The log-sum-exp is merged in the order of the parts.
 // linear_cross_entropy     hidden, weight, targets, tokenWeights f32 [T] → loss f32 [T] = tokenWeight · nll (overwritten), and

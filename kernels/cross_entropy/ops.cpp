@@ -35,7 +35,8 @@ std::string explain(const Call& call, const Failure& failure) {
 }
 std::string explainMerged(const Call& call, const Failure& failure) {
   return "merge_logprobs: Expected 'targets' to be -1 or below " + std::to_string(static_cast<int64_t>(call.attribute(0))) +
-         " (the vocabulary) for token " + std::to_string(failure.values[1]) + " but received " + std::to_string(failure.values[0]);
+         " (the vocabulary) for token " + std::to_string(failure.values[1]) + " but received " +
+         std::to_string(failure.values[0]);
 }
 }  // namespace
 

@@ -73,8 +73,8 @@ struct Scatter {
   }
 };
 
-__global__ void __launch_bounds__(kThreads) localIds(const int32_t* ids, int64_t N, int64_t first, int64_t rows,
-                                                     int64_t vocabulary, int32_t* y, FailureReport fail) {
+__global__ void __launch_bounds__(kThreads)
+    localIds(const int32_t* ids, int64_t N, int64_t first, int64_t rows, int64_t vocabulary, int32_t* y, FailureReport fail) {
   for (int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x; n < N; n += int64_t{gridDim.x} * kThreads) {
     const int64_t id = ids[n];
     if (id < -1 || id >= vocabulary) fail(0, id, n);

@@ -6,6 +6,5 @@
 //   ids [N] i32, dy [N, E] f32|bf16, dTable [V, E] f32 (accumulated into, in f32)
 // local_ids            y[n] = ids[n] − first where first ≤ ids[n] < first + rows; −1 where ids[n] is; −2 elsewhere
 //   ids [N] i32, of a table of `vocabulary` rows → y [N] i32 (overwritten): what a rank that holds `rows` of them calls them
-// An id outside [−2, V) (local_ids: [−1, vocabulary)) is a failure at run time that names it and its place; what is written is then
-// not usable.
-// Order: a row of dTable receives its dy in the order of n (the work is cut along E), whatever the threads.
+// An id outside [−2, V) (local_ids: [−1, vocabulary)) is a failure at run time that names it and its place; what is written is
+// then not usable. Order: a row of dTable receives its dy in the order of n (the work is cut along E), whatever the threads.

@@ -56,7 +56,8 @@ const Op local_ids{
       for (int index : {0, 1}) call.expectDType(index, {DType::I32});
       for (int index : {0, 1, 2})
         if (!isWhole(call.attribute(index), 2147483647.0)) failAttribute(call, index, "a whole number below 2^31");
-      if (call.attribute(0) + call.attribute(1) > call.attribute(2)) failAttribute(call, 1, "at most what is left of 'vocabulary'");
+      if (call.attribute(0) + call.attribute(1) > call.attribute(2))
+        failAttribute(call, 1, "at most what is left of 'vocabulary'");
     },
     explainGlobalId,
 };

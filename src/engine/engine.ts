@@ -9,12 +9,14 @@ import { activationBytes } from './activations.js';
 import { BlockManager } from './block_manager.js';
 import { EngineLoop } from './engine_loop.js';
 import { ArgumentError } from './errors.js';
+import type { Followers } from './followers.js';
 import { formatBytes, GPU_SHARE, HOST_SHARE, type KvPlanOptions, planKvCache } from './kv_plan.js';
 import { ModelRunner } from './model_runner.js';
 import { encodeRequest } from './prompt.js';
 import { defaultCaptureSizes } from './recorded_decode.js';
 import { Scheduler, type SchedulerConfig } from './scheduler.js';
 import type { EngineStatistics } from './statistics.js';
+import { TensorParallelRunner } from './tensor_parallel_runner.js';
 
 export interface EngineOptions extends KvPlanOptions {
   /** Most sequences that run at once. Default 128. */
@@ -73,9 +75,11 @@ export class Engine extends EngineLoop {
   /**
    * Takes memory for keys and values and is ready.
    *
+   * @param followers of a model that several ranks hold, of which `loaded` is the leading one's part: the others.
+   *
    * @throws ArgumentError for a wrong option; Error when the memory is not there.
    */
-  static create(loaded: EngineModel, options: EngineOptions = {}): Engine {
+  static create(loaded: EngineModel, options: EngineOptions = {}, followers: Followers | null = null): Engine {
     for (const name of Object.keys(options)) {
       if (!(OPTIONS as readonly string[]).includes(name)) {
         throw new ArgumentError(name, 'one of the options of the engine', name, didYouMean(name, OPTIONS));
@@ -96,16 +100,19 @@ export class Engine extends EngineLoop {
     }
     const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk };
     const activations = activationBytes(model, maxNumBatchedTokens, maxNumSeqs);
-    const free = availableMemory(model.device) - activations;
+    const free = availableMemory(model.device, model.group?.size ?? 1) - activations;
     const share = model.device.statistics().accelerator ? GPU_SHARE : HOST_SHARE;
-    const plan = planKvCache(model.config, dtypeSize[model.dtype], maxNumSeqs, Math.max(free, 0), options, share);
+    const shape = { ...model.config, numKvHeads: model.kvHeads };
+    const plan = planKvCache(shape, dtypeSize[model.dtype], maxNumSeqs, Math.max(free, 0), options, share);
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
     const encoder = new PromptEncoder(loaded, loaded.files);
     return new Engine({
       scheduler: new Scheduler(config, blocks),
-      runner: new ModelRunner(model, config, plan, eosTokenIds, captureSizes(model.device, maxNumSeqs, options)),
+      runner: followers
+        ? new TensorParallelRunner(model, followers, config, plan, eosTokenIds)
+        : new ModelRunner(model, config, plan, eosTokenIds, captureSizes(model.device, maxNumSeqs, options)),
       encode: (request) => encodeRequest(request, encoder, vocabSize),
       closeEncoder: () => encoder.close(),
       decoding: tokenizer && {
@@ -121,7 +128,7 @@ export class Engine extends EngineLoop {
       salt: () => `weights ${model.weightVersion}`,
       memory: () => deviceMemory(model.device, plan.bytes),
       startupReport: [
-        `Engine on ${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}`,
+        `Engine on ${model.group ? `${model.group.size} × ` : ''}${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}${model.group ? ' on each' : ''}`,
         plan.report,
         `activations up to ${formatBytes(activations)}, ${formatBytes(Math.max(free - plan.bytes, 0))} stay free`,
         `up to ${maxNumSeqs} sequences and ${maxNumBatchedTokens} tokens per step; prefix cache ${enablePrefixCaching ? 'on' : 'off'}`,
@@ -145,12 +152,12 @@ function captureSizes(device: Device, maxNumSeqs: number, options: EngineOptions
   return device.statistics().accelerator ? defaultCaptureSizes(maxNumSeqs) : [1];
 }
 
-/** Bytes that the device may still give: a GPU's, or those that the process may take, containers' limits included. */
-function availableMemory(device: Device): number {
+/** Bytes that the device may still give: a GPU's, or a rank's share of those that the process may take, containers' limits included. */
+function availableMemory(device: Device, ranks: number): number {
   const { accelerator, reservedBytes, liveBytes } = device.statistics();
   if (accelerator) return accelerator.freeBytes + reservedBytes - liveBytes;
   const { availableMemory } = process as { availableMemory?: () => number };
-  return availableMemory?.() ?? freemem();
+  return (availableMemory?.() ?? freemem()) / ranks;
 }
 
 function deviceMemory(device: Device, kvBytes: number): EngineStatistics['memory'] {

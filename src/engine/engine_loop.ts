@@ -92,7 +92,7 @@ export class EngineLoop extends RequestServer<Request> {
     this.stopped ??= new EngineStoppedError('The engine is closed; create another one');
     for (const stream of this.streams) stream.abort();
     await this.loop;
-    this.parts.runner.dispose();
+    await this.parts.runner.dispose();
     await this.parts.closeEncoder?.();
   }
 
@@ -293,7 +293,7 @@ export class EngineLoop extends RequestServer<Request> {
     for (const request of [...this.owners.keys()]) this.finishAll(request, 'error', message);
     this.scheduler.blocks.clearCache();
     for (const stream of this.streams) stream.close();
-    this.parts.runner.dispose();
+    void this.parts.runner.dispose();
   }
 
   private recomputeIfSaltChanged(): void {

@@ -22,5 +22,5 @@ export interface StepRunner {
    */
   forward(batch: Batch): Promise<StepOutput>;
   /** Gives its memory back. */
-  dispose(): void;
+  dispose(): void | Promise<void>;
 }

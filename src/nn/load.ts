@@ -1,8 +1,8 @@
 import { modelFamily } from '../../models/registry.js';
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
-import type { Device } from '../tensor/device.js';
 import { shardVocabulary } from '../ops/parallel.js';
+import type { Device } from '../tensor/device.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ChatTemplate } from '../text/chat_template.js';
@@ -51,7 +51,13 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
     const parts = partsOf(specs, group ?? { rank: 0, size: 1 });
     const kept = dtype === 'bf16' ? (options.masters?.([...specs.keys()]) ?? []) : [];
     const { tensors, masters } = await loadWeights(files, parts, { ...options, dtype, group }, new Set(kept));
-    return { model: build({ tensors, parts, group }), tokenizer: files.tokenizer, chatTemplate: files.chatTemplate, files, masters };
+    return {
+      model: build({ tensors, parts, group }),
+      tokenizer: files.tokenizer,
+      chatTemplate: files.chatTemplate,
+      files,
+      masters,
+    };
   } finally {
     files.weights.close();
   }

@@ -76,7 +76,10 @@ export function gatherColumns(x: Tensor, { group, first, vocabulary }: Vocabular
   using gathered = group.allGather(mine);
   const y = Tensor.empty(x.device, [rows, vocabulary], x.dtype);
   for (let rank = 0; rank < group.size; rank += 1) {
-    const [start, end] = [rank, rank + 1].map((each) => Math.floor((each * vocabulary) / group.size)) as [number, number];
+    const [start, end] = [rank, rank + 1].map((each) => Math.floor((each * vocabulary) / group.size)) as [
+      number,
+      number,
+    ];
     using block = gathered.narrow(0, rank * rows, rows);
     using from = block.narrow(1, 0, end - start);
     using to = y.narrow(1, start, end - start);

@@ -76,7 +76,8 @@ async function outcome(size: number, name: GoldenModel, dtype: 'f32' | 'bf16' = 
 describe.each(models)('%s', (name) => {
   it.each([2, 4])('over %i ranks', async (size) => {
     const [one, many] = [await outcome(1, name), await outcome(size, name)];
-    for (const [key, values] of one.values) expect(relativeError(many.values.get(key)!, values), key).toBeLessThan(1e-6);
+    for (const [key, values] of one.values)
+      expect(relativeError(many.values.get(key)!, values), key).toBeLessThan(1e-6);
     for (const [key, gradient] of one.gradients)
       expect(relativeError(many.gradients.get(key)!, gradient), key).toBeLessThan(3e-6);
   });
@@ -99,7 +100,10 @@ it('refuses a size that the heads cannot be shared out to, on every rank', async
 });
 
 it('gives added tokens the mean of all embeddings, whoever holds which', async () => {
-  const addedTokens = [{ content: '<a>', special: false }, { content: '<b>', special: true }];
+  const addedTokens = [
+    { content: '<a>', special: false },
+    { content: '<b>', special: true },
+  ];
   const rowsOf = (size: number) =>
     withRanks(size, (ranks) =>
       Promise.all(

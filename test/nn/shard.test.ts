@@ -8,7 +8,8 @@ const heads = (units: number, shared = false): WeightSpec => ({
   shard: { kind: 'column', units, of: 'heads', shared },
 });
 
-const parts = (spec: WeightSpec, size: number) => Array.from({ length: size }, (_, rank) => partOf(spec, { rank, size }));
+const parts = (spec: WeightSpec, size: number) =>
+  Array.from({ length: size }, (_, rank) => partOf(spec, { rank, size }));
 
 test('parts cover the whole once, whatever the vocabulary', () => {
   for (const [rows, size] of [
@@ -44,12 +45,14 @@ test('columns are cut along the outputs, rows along the inputs', () => {
 
 test('a unit is shared where there are more ranks', () => {
   const found = parts(heads(2, true), 4);
-  expect(found.map(({ start, length, holders, holder, partial }) => [start, length, holders, holder, partial])).toEqual([
-    [0, 8, 2, 0, true],
-    [0, 8, 2, 1, true],
-    [8, 8, 2, 0, true],
-    [8, 8, 2, 1, true],
-  ]);
+  expect(found.map(({ start, length, holders, holder, partial }) => [start, length, holders, holder, partial])).toEqual(
+    [
+      [0, 8, 2, 0, true],
+      [0, 8, 2, 1, true],
+      [8, 8, 2, 0, true],
+      [8, 8, 2, 1, true],
+    ],
+  );
 });
 
 test('what cannot be shared out is refused in one line', () => {
@@ -59,7 +62,9 @@ test('what cannot be shared out is refused in one line', () => {
   expect(() => partOf(heads(3, true), { rank: 0, size: 4 })).toThrow(
     /^Expected 'tp' to divide the model's 3 heads, or to be a multiple of it, but received 4$/,
   );
-  expect(() => partOf({ shape: [3, 5], shard: { kind: 'vocabulary' } }, { rank: 0, size: 4 })).toThrow(/vocabulary of 3/);
+  expect(() => partOf({ shape: [3, 5], shard: { kind: 'vocabulary' } }, { rank: 0, size: 4 })).toThrow(
+    /vocabulary of 3/,
+  );
 });
 
 test('a Llama says of every weight how it is cut', () => {

@@ -80,7 +80,12 @@ const wrong: [string, string, TensorSpec, string][] = [
     ints(Array.from({ length: 37 }, (_, t) => (t === 9 ? 11 : 0))),
     "'targets' to be -1 or below 11 (the vocabulary) for token 9 but received 11",
   ],
-  ['local_ids', 'ids', ints(Array.from({ length: 41 }, (_, n) => (n === 7 ? -2 : 0))), "'ids' to be in [-1, 11) but received -2 at index 7"],
+  [
+    'local_ids',
+    'ids',
+    ints(Array.from({ length: 41 }, (_, n) => (n === 7 ? -2 : 0))),
+    "'ids' to be in [-1, 11) but received -2 at index 7",
+  ],
   [
     'linear_cross_entropy',
     'targets',

@@ -105,10 +105,10 @@ describe('planMemory', () => {
     const [copies, parts] = [plan({}), plan({ fullyShard: true })];
     expect(parts.optimizer).toBe(copies.optimizer / 4);
     expect(parts.activations).toBe(copies.activations);
-    const { shapes } = modelFamily(source).prepare(source);
+    const { weights } = modelFamily(source).prepare(source);
     const bytes = (pattern: RegExp) =>
-      [...shapes].reduce(
-        (sum, [name, shape]) => sum + (pattern.test(name) ? 4 * shape.reduce((a: number, b: number) => a * b) : 0),
+      [...weights].reduce(
+        (sum, [name, { shape }]) => sum + (pattern.test(name) ? 4 * shape.reduce((a: number, b: number) => a * b) : 0),
         0,
       );
     const [layer, outside] = [bytes(/\.layers\.0\./), bytes(/^(?!.*\.layers\.)/)];

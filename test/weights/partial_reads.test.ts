@@ -70,12 +70,30 @@ describe.each(files)('%s', (_, contents, heads) => {
     const third = Math.floor(columns / 3);
     for (const [start, size] of [
       [[0, 0], shape],
-      [[3, 0], [5, columns]],
-      [[rows - 1, 0], [1, columns]],
-      [[0, half], [rows, half]],
-      [[0, third], [rows, third]],
-      [[2, third + 1], [7, 1]],
-      [[4, columns - 3], [2, 3]],
+      [
+        [3, 0],
+        [5, columns],
+      ],
+      [
+        [rows - 1, 0],
+        [1, columns],
+      ],
+      [
+        [0, half],
+        [rows, half],
+      ],
+      [
+        [0, third],
+        [rows, third],
+      ],
+      [
+        [2, third + 1],
+        [7, 1],
+      ],
+      [
+        [4, columns - 3],
+        [2, 3],
+      ],
     ] as [[number, number], [number, number]][]) {
       const expected = Array.from({ length: size[0] * size[1] }, (_, i) => {
         return whole[(start[0] + Math.floor(i / size[1])) * columns + start[1] + (i % size[1])]!;
@@ -96,13 +114,24 @@ test('a vector is cut along its one dimension', async () => {
 test('what lies outside is refused', () => {
   const { source } = opened(temporaryFile('file', safetensors('F32', [12, 34], matrix(12, 34))));
   for (const [size, start] of [
-    [[5, 34], [8, 0]],
-    [[12, 20], [0, 15]],
-    [[12, 20], [0, -1]],
+    [
+      [5, 34],
+      [8, 0],
+    ],
+    [
+      [12, 20],
+      [0, 15],
+    ],
+    [
+      [12, 20],
+      [0, -1],
+    ],
     [[3], [0]],
   ] as number[][][]) {
     using into = Tensor.empty(device, size!);
-    expect(() => source.load('w', into, start)).toThrow(/^Expected 'into' to be .* of shape \[12, 34\] or of a part of it/);
+    expect(() => source.load('w', into, start)).toThrow(
+      /^Expected 'into' to be .* of shape \[12, 34\] or of a part of it/,
+    );
   }
   source.close();
 });

@@ -34,9 +34,20 @@ export const cases: OpCases = {
     {
       name: 'large numbers everywhere',
       tensors: tensors('f32', [151]),
-      attributes: { p: 0.5, seed: 2 ** 53 - 1, purpose: 2 ** 32 - 1, step: 2 ** 32 - 2, offset: 2 ** 34 + 3, columns: 151 },
+      attributes: {
+        p: 0.5,
+        seed: 2 ** 53 - 1,
+        purpose: 2 ** 32 - 1,
+        step: 2 ** 32 - 2,
+        offset: 2 ** 34 + 3,
+        columns: 151,
+      },
     },
-    { name: 'blocks beyond 32 bits', tensors: tensors('f32', [77]), attributes: { ...plain(77), offset: 2 ** 34 - 30 } },
+    {
+      name: 'blocks beyond 32 bits',
+      tensors: tensors('f32', [77]),
+      attributes: { ...plain(77), offset: 2 ** 34 - 30 },
+    },
     {
       name: 'in place',
       tensors: { x: input('f32', [77], normal(1)), y: output('f32', [77], { same: 'x' }) },
