@@ -101,6 +101,28 @@ export function replicated(whole: readonly number[], { rank, size }: Place, part
   return { kind: null, whole, axis: 0, start: 0, length: whole[0]!, holders: size, holder: rank, partial };
 }
 
+/** What each rank of a group has of a tensor of which one of them has `part`. */
+export function rangesOf(
+  { kind, whole, axis, length, holders }: Part,
+  size: number,
+): { start: number; length: number }[] {
+  return Array.from({ length: size }, (_, rank) => {
+    if (kind !== 'vocabulary') return { start: holders === size ? 0 : Math.floor(rank / holders) * length, length };
+    const start = Math.floor((rank * whole[axis]!) / size);
+    return { start, length: Math.floor(((rank + 1) * whole[axis]!) / size) - start };
+  });
+}
+
+/** A rank's part of the elements of a tensor, row after row. */
+export function takePart<A extends Float32Array | Uint8Array>(values: A, { whole, axis, start, length }: Part): A {
+  const columns = whole.slice(1).reduce((product, each) => product * each, 1);
+  if (axis === 0) return values.subarray(start * columns, (start + length) * columns) as A;
+  const part = values.slice(0, whole[0]! * length) as A;
+  for (let row = 0; row < whole[0]!; row += 1)
+    part.set(values.subarray(row * columns + start, row * columns + start + length), row * length);
+  return part;
+}
+
 /** Every weight's part. @throws UserError where the group has a size that the model cannot be cut into. */
 export function partsOf(weights: ReadonlyMap<string, WeightSpec>, place: Place): Map<string, Part> {
   return new Map([...weights].map(([name, spec]) => [name, partOf(spec, place)]));

@@ -13,12 +13,12 @@ import type { AddedToken } from '../text/text_options.js';
 import type { TokenizerJson } from '../text/tokenizer.js';
 import { fingerprintFiles } from '../weights/fingerprint.js';
 import { expectInside } from '../weights/inside.js';
-import { writeSafetensors } from '../weights/safetensors_writer.js';
+import { type TensorToWrite, writeSafetensors } from '../weights/safetensors_writer.js';
 import { openWeightFile, WeightFiles } from '../weights/weight_source.js';
-import { tensorsToWrite } from './checkpoint.js';
 import { adapterTensors, type LoraOptions, loraScale, removeAdapters, setAdapter } from './lora_modules.js';
 import { moduleNames, savedTensors, savedWeights, storedNames } from './saved_modules.js';
 import { parseStrict } from './strict_schema.js';
+import { parameterParts, wholeToWrite } from './tensor_parallel.js';
 
 const configFile = 'adapter_config.json';
 const weightsFile = 'adapter_model.safetensors';
@@ -52,10 +52,19 @@ export async function saveAdapter(
     init_lora_weights: true,
     inference_mode: true,
   };
-  const whole = storedNames(model, saved.keys()).map(([stored, name]) => [stored, saved.get(name)!] as const);
-  const tensors = new Map([...adapterTensors(model), ...whole].map(([name, tensor]) => [prefix + name, tensor]));
-  await writeSafetensors(join(folder, weightsFile), tensorsToWrite(tensors));
+  await writeSafetensors(join(folder, weightsFile), adapterFileTensors(model, options.modulesToSave ?? []));
   await writeFile(join(folder, configFile), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** What {@link saveAdapter} writes. Where ranks hold the model together, reading a tensor is collective. */
+export function adapterFileTensors(model: CausalLM, modulesToSave: readonly string[]): TensorToWrite[] {
+  const parts = parameterParts(model);
+  const saved = savedTensors(model, modulesToSave);
+  const own = [...adapterTensors(model).keys()].map((name): [string, string] => [name, name]);
+  const tensors = new Map([...adapterTensors(model), ...saved]);
+  return [...own, ...storedNames(model, saved.keys())].map(([stored, name]) =>
+    wholeToWrite(prefix + stored, tensors.get(name)!, parts.get(name), model.group),
+  );
 }
 
 // What would change the mathematics, and is not done here, is refused by value; other keys do not matter.

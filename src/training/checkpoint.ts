@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import { native, type WeightEntry } from '../native.js';
+import { type Part, takePart } from '../nn/shard.js';
 import { dtypeSize, type TensorData } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type TensorToWrite, tensorToWrite, writeSafetensors } from '../weights/safetensors_writer.js';
@@ -51,6 +52,7 @@ const checkpointPath = (folder: string, step: number) => join(folder, `step-${St
 /**
  * Writes `<folder>/step-<info.step>` whole or not at all, then removes all but the latest `keepLast`.
  * @param communicator of ranks each of which has a part of the state, `state` being the first one's; the others {@link saveShard}
+ * @param toWrite how the state is written; default: as it is
  * @throws {UserError} when the disk has too little room, before anything is written, and when another rank failed
  */
 export async function saveCheckpoint(
@@ -59,13 +61,14 @@ export async function saveCheckpoint(
   state: ReadonlyMap<string, Tensor>,
   keepLast: number,
   communicator: Communicator | null = null,
+  toWrite: StateWriter = tensorsToWrite,
 ): Promise<Checkpoint> {
   const path = checkpointPath(folder, info.step);
   const files = stateFiles(communicator?.size ?? 1);
   const all: All = (work) => (communicator ? together(communicator, writing(path), work) : work());
   await writeFolder(path, async (temporary) => {
     await all(() => expectRoom(temporary, files.length * tensorBytes(state)));
-    await all(() => writeSafetensors(join(temporary, files[0]!), tensorsToWrite(state)));
+    await all(() => writeSafetensors(join(temporary, files[0]!), toWrite(state)));
     await writeFile(join(temporary, infoFile), `${JSON.stringify({ ...info, files } satisfies Index)}\n`);
   });
   const old = (await checkpointNames(folder)).slice(0, -keepLast);
@@ -94,6 +97,9 @@ export async function saveShard(
 type All = (work: () => Promise<void>) => Promise<void>;
 
 const writing = (path: string) => `write its part of ${path}`;
+
+/** The state of an optimizer as a file takes it. */
+export type StateWriter = (state: ReadonlyMap<string, Tensor>) => TensorToWrite[];
 
 /** Named tensors as a file takes them. */
 export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>): TensorToWrite[] {
@@ -173,6 +179,30 @@ export async function restoreCheckpoint(
       await readFully(path, target, entries[index]!.get(name)!.offset + (begin - index * length) * bytes);
     }
     tensor.write(hostData(tensor, data));
+  }
+}
+
+/**
+ * The same for one of the ranks that hold a model together, whose state is a part of what is written.
+ * @param parts of the state, by its names
+ */
+export async function restoreParts(
+  checkpoint: Checkpoint,
+  state: ReadonlyMap<string, Tensor>,
+  parts: (name: string) => Part,
+): Promise<void> {
+  const { files } = await readIndex(checkpoint.path);
+  const path = join(checkpoint.path, files[0]!);
+  if (files.length > 1)
+    throw new UserError(
+      `${checkpoint.path}: Expected a checkpoint of whole tensors but it was written with 'fullyShard'; go on with that, or choose another 'output'`,
+    );
+  const sizes = new Map([...state.keys()].map((name) => [name, parts(name).whole.reduce((a, b) => a * b, 1)]));
+  const entries = stateEntries(path, state, sizes);
+  for (const [name, tensor] of state) {
+    const data = new Uint8Array(sizes.get(name)! * dtypeSize[tensor.dtype]);
+    await readFully(path, data, entries.get(name)!.offset);
+    tensor.write(takePart(hostData(tensor, data) as Float32Array, parts(name)));
   }
 }
 

@@ -148,7 +148,8 @@ export const trainSchema = z
     threads: positiveInteger.optional(),
     /**
      * Devices that train together, those from `device` on: `dp` share the micro-batches of a step, each with a copy of the model (or a part
-     * of one, see `fullyShard`). The result is the same but for rounding. Default: one device.
+     * of one, see `fullyShard`); `tp` hold each copy together (tensor parallelism). The result is the same but for rounding. Default: one
+     * device.
      */
     mesh: meshSchema.prefault({}),
     /**
@@ -194,12 +195,20 @@ export const trainSchema = z
         message: "false without 'method: full' and 'dtype: bf16' (f32 weights and adapters lose no update)",
       });
     }
-    if (settings.mesh.tp > 1) {
+    if (settings.mesh.tp > 1 && settings.fullyShard) {
       context.addIssue({
         code: 'custom',
-        path: ['mesh', 'tp'],
-        input: settings.mesh.tp,
-        message: "1 (a model in training is spread with 'fullyShard')",
+        path: ['fullyShard'],
+        input: true,
+        message: "false beside 'mesh.tp' above 1 (the ranks of a model keep parts of it already)",
+      });
+    }
+    if (settings.mesh.tp > 1 && settings.optimizer === 'adamw_8bit') {
+      context.addIssue({
+        code: 'custom',
+        path: ['optimizer'],
+        input: settings.optimizer,
+        message: "'adamw' with 'mesh.tp' above 1 (parts of weights do not end where blocks of 8-bit moments do)",
       });
     }
     if (settings.fullyShard && settings.mesh.dp === 1) {

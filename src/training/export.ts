@@ -7,14 +7,15 @@ import { dtypeSize } from '../tensor/dtype.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ModelFiles } from '../weights/model_files.js';
-import { type TensorToWrite, tensorToWrite, writeModelWeights } from '../weights/safetensors_writer.js';
-import { saveAdapter } from './adapter_files.js';
+import { inFileOrder, type TensorToWrite, tensorToWrite, writeModelWeights } from '../weights/safetensors_writer.js';
+import { adapterFileTensors, saveAdapter } from './adapter_files.js';
 import { writeFiles } from './atomic_folder.js';
 import { expectRoom, tensorBytes } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import type { Shards } from './fully_sharded.js';
 import { adapterTensors } from './lora_modules.js';
 import { savedTensors } from './saved_modules.js';
+import { wholeToWrite } from './tensor_parallel.js';
 
 /**
  * Writes model.safetensors (in shards if large; weights by their checkpoint names; tied weights once), config.json and the
@@ -34,16 +35,22 @@ export async function exportModel(
   // `dtype` is the name that transformers 5 reads, `torch_dtype` the one before.
   const config = { ...files.config, dtype, torch_dtype: dtype };
   await writeFiles(folder, 'config.json', async (temporary) => {
-    const tensors = inOrder(model).map(([name, weight]) => {
-      const tensor = convertedToWrite(name, weight, storedAs);
-      const sharded = shards?.tensors.get(name);
-      return sharded ? { ...tensor, read: () => sharded.gathered(tensor.read) } : tensor;
-    });
-    const elements = [...model.weights.values()].reduce((sum, { size }) => sum + size, 0);
+    const tensors = modelTensors(model, shards, storedAs);
+    const elements = [...model.parts.values()].reduce((sum, { whole }) => sum + whole.reduce((a, b) => a * b, 1), 0);
     await expectRoom(temporary, elements * dtypeSize[storedAs]);
     await writeModelWeights(temporary, tensors);
     await files.writeTokenizer(temporary);
     await writeFile(join(temporary, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  });
+}
+
+/** The weights as they are written. Where ranks hold the model together, reading one is collective. */
+function modelTensors(model: CausalLM, shards: Shards | null, storedAs: 'f32' | 'bf16'): TensorToWrite[] {
+  return inOrder(model).map(([name, weight]) => {
+    const convert = (whole: Tensor) => convertedToWrite(name, whole, storedAs);
+    const sharded = shards?.tensors.get(name);
+    if (sharded) return { ...convert(weight), read: () => sharded.gathered(convert(weight).read) };
+    return wholeToWrite(name, weight, model.parts.get(name), model.group, convert);
   });
 }
 
@@ -59,6 +66,15 @@ export function takePartInExport(model: CausalLM, shards: Shards): void {
     sharded.gather();
     sharded.release();
   }
+}
+
+/**
+ * The same for ranks that hold the model together with the first one, while that calls {@link exportModel} or {@link exportAdapter}.
+ */
+export async function giveParts(model: CausalLM, { method, lora }: TrainConfig): Promise<void> {
+  const tensors =
+    method === 'lora' ? adapterFileTensors(model, lora.modulesToSave) : modelTensors(model, null, model.dtype);
+  for (const { read } of inFileOrder(tensors)) await read();
 }
 
 function convertedToWrite(name: string, weight: Tensor, storedAs: 'f32' | 'bf16'): TensorToWrite {

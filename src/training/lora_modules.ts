@@ -3,7 +3,7 @@
 import { didYouMean, UserError } from '../errors.js';
 import type { Linear } from '../nn/linear.js';
 import type { CausalLM } from '../nn/model.js';
-import { type Part, partShape } from '../nn/shard.js';
+import { partShape, takePart } from '../nn/shard.js';
 import { initialisationPurpose } from '../ops/random.js';
 import { Tensor } from '../tensor/tensor.js';
 import { uniform } from './philox.js';
@@ -50,16 +50,6 @@ export function attachLora(model: CausalLM, options: LoraOptions): void {
     });
   }
   model.weightsChanged();
-}
-
-/** A rank's part of a matrix's elements. */
-function takePart(values: Float32Array, { whole, axis, start, length }: Part): Float32Array {
-  const columns = whole[1]!;
-  if (axis === 0) return values.subarray(start * columns, (start + length) * columns);
-  const part = new Float32Array(whole[0]! * length);
-  for (let row = 0; row < whole[0]!; row += 1)
-    part.set(values.subarray(row * columns + start, row * columns + start + length), row * length);
-  return part;
 }
 
 /** Gives a layer an adapter in place of the one it has. */

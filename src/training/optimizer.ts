@@ -200,18 +200,22 @@ export function disposeGradients(parameters: Parameters): void {
  * Enqueues the Euclidean norm over all gradients, and the factor that scales them to at most `maxNorm` (torch's
  * `clip_grad_norm_`; 0: no clipping). Both f32 [1], the caller's to dispose.
  * @param holders the ranks that hold other parts of the gradients, if any
+ * @param group the ranks that hold the model together, if any, and what this one counts for them: nothing twice
  */
 export function gradientNorm(
   parameters: Parameters,
   maxNorm: number,
   holders: Communicator | null = null,
+  group: Communicator | null = null,
+  counted: Parameters = parameters,
 ): { norm: Tensor; factor: Tensor } {
   return scope(() => {
     const [first] = parameters.values();
     if (first === undefined) throw new Error("Expected 'parameters' to hold something to train but received none");
     const squares = Tensor.zeros(first.device, [1]);
-    for (const parameter of parameters.values()) launch('sum_squares', [gradientOf(parameter), squares]);
+    for (const parameter of counted.values()) launch('sum_squares', [gradientOf(parameter), squares]);
     holders?.allReduce(squares);
+    group?.allReduce(squares);
     const norm = Tensor.empty(first.device, [1]);
     const factor = Tensor.empty(first.device, [1]);
     launch('clip_factor', [squares, norm, factor], [maxNorm]);

@@ -6,10 +6,18 @@ import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import type { CausalLM } from '../nn/model.js';
 import { Device } from '../tensor/device.js';
+import { inFileOrder } from '../weights/safetensors_writer.js';
 import { loadAdapter } from './adapter_files.js';
-import { type Checkpoint, checkpointFolder, restoreCheckpoint, saveShard } from './checkpoint.js';
+import {
+  type Checkpoint,
+  checkpointFolder,
+  restoreCheckpoint,
+  restoreParts,
+  type StateWriter,
+  saveShard,
+} from './checkpoint.js';
 import type { TrainConfig } from './config.js';
-import { takePartInExport } from './export.js';
+import { giveParts, takePartInExport } from './export.js';
 import { FullySharded, Shards } from './fully_sharded.js';
 import { GradientReduction } from './gradient_exchange.js';
 import { adapterTensors, attachLora } from './lora_modules.js';
@@ -20,6 +28,7 @@ import { TrainingPlan } from './plan.js';
 import { mayBeSaved, savedTensors, savedWeights } from './saved_modules.js';
 import { createSchedule } from './schedule.js';
 import { type Selection, StoredDocuments } from './stored_documents.js';
+import { parameterOf, parameterParts, stateToWrite } from './tensor_parallel.js';
 import { TokenisedFile } from './tokenised_file.js';
 import { DivergenceError, Trainer } from './trainer.js';
 import { Validation } from './validation.js';
@@ -55,7 +64,7 @@ export interface RankDuties {
    * Writes a checkpoint, together with the other ranks where each has a part of it.
    * @param keepAll whether the checkpoints before it stay, however many they are; else the latest `keepLast` do.
    */
-  save(step: number, optimizer: AdamW, shards: Shards | null, keepAll: boolean): Promise<void>;
+  save(step: number, optimizer: AdamW, shards: Shards | null, toWrite: StateWriter, keepAll: boolean): Promise<void>;
   /** @param shards where every rank has a part of the weights, and the others {@link takePartInExport} */
   finished(loaded: LoadedModel, shards: Shards | null): Promise<void>;
 }
@@ -76,14 +85,18 @@ function trainedParameters({ method, lora }: TrainConfig, model: CausalLM): Para
  * @throws {DivergenceError} when loss or gradients are not finite; the state before that step has been saved
  */
 export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
-  const { config, rank, ranks, group, threads, checkpoint, peakFlops } = setup;
+  const { config, rank, group, threads, checkpoint, peakFlops } = setup;
   const device = Device.open(rankDevice(config.device, rank), { threads });
   let data: TokenisedFile | null = null;
   try {
     data = await TokenisedFile.open(setup.documents.path);
     const documents = new StoredDocuments(data, setup.documents);
     const heldOut = new StoredDocuments(data, setup.validation);
-    const communicator = ranks > 1 ? new Communicator(device, group, rank, ranks) : null;
+    // World rank r has the tensor-parallel index r % tp and the data-parallel index ⌊r / tp⌋.
+    const { dp, tp } = config.mesh;
+    const [dpRank, tpRank] = [Math.floor(rank / tp), rank % tp];
+    const communicator = dp > 1 ? new Communicator(device, `${group}-dp${tpRank}`, dpRank, dp) : null;
+    const together = tp > 1 ? new Communicator(device, `${group}-tp${dpRank}`, tpRank, tp) : null;
     const shards = communicator && config.fullyShard ? new Shards(communicator) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
     // What an adapter's file may replace is taken apart after that.
@@ -92,6 +105,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       device,
       dtype: config.dtype,
       text: config,
+      group: together,
       masters: (names) => (config.stochasticRounding ? [] : trainedWeights(config, names)),
       ...(shards && {
         place: (name, weight, master) => {
@@ -118,16 +132,18 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     const parameters = trainedParameters(config, model);
     let trainable = 0;
-    for (const parameter of parameters.values()) {
+    const parts = parameterParts(model);
+    for (const [name, parameter] of parameters) {
       parameter.requiresGrad = true;
-      trainable += parameter.size;
+      trainable += parts.get(name)!.whole.reduce((product, length) => product * length, 1);
     }
     const settings = { ...config, bits: config.optimizer === 'adamw_8bit' ? (8 as const) : (32 as const) };
     const own = shards?.of(parameters) ?? parameters;
     const place = shards && ((name: string) => shards.place(name));
     const optimizer = new AdamW(own, settings, shards?.masters ?? masters, place);
     if (checkpoint) {
-      await restoreCheckpoint(checkpoint, optimizer.state(), optimizer.layout(), shards ? rank : 0);
+      if (together) await restoreParts(checkpoint, optimizer.state(), (name) => parts.get(parameterOf(name))!);
+      else await restoreCheckpoint(checkpoint, optimizer.state(), optimizer.layout(), shards ? rank : 0);
       optimizer.restored();
       model.weightsChanged();
     }
@@ -142,7 +158,9 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
 
     let saved = checkpoint?.step ?? 0;
     const save = async (step: number, keepAll = false) => {
-      if (duties) await duties.save(step, optimizer, shards, keepAll);
+      const toWrite = stateToWrite(model);
+      if (duties) await duties.save(step, optimizer, shards, toWrite, keepAll);
+      else if (together && dpRank === 0) for (const { read } of inFileOrder(toWrite(optimizer.state()))) await read();
       else if (shards) await saveShard(checkpointFolder(config.output), step, optimizer.state(), shards.communicator);
       saved = step;
     };
@@ -187,6 +205,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     if (shards && config.method === 'lora') shards.gather(parameters);
     if (duties) await duties.finished(loaded, shards);
+    else if (together && dpRank === 0) await giveParts(model, config);
     else if (shards && config.method === 'full') takePartInExport(model, shards);
     return true;
   } finally {

@@ -9,7 +9,7 @@ import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import { adapterTokens, readAdapterSettings } from './adapter_files.js';
-import { type Checkpoint, checkpointFolder, latestCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { type Checkpoint, checkpointFolder, latestCheckpoint, type StateWriter, saveCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset, type TokeniseProgress } from './dataset.js';
@@ -320,10 +320,16 @@ class Run implements RankDuties {
     this.#options.onValidation?.(metrics);
   }
 
-  async save(step: number, optimizer: AdamW, shards: Shards | null, keepAll: boolean): Promise<void> {
+  async save(
+    step: number,
+    optimizer: AdamW,
+    shards: Shards | null,
+    toWrite: StateWriter,
+    keepAll: boolean,
+  ): Promise<void> {
     const checkpoint = { step, fingerprint: this.#fingerprint, seconds: this.#seconds() };
     const keep = keepAll ? Number.POSITIVE_INFINITY : this.#config.keepLast;
-    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), keep, shards?.communicator);
+    await saveCheckpoint(this.checkpoints, checkpoint, optimizer.state(), keep, shards?.communicator, toWrite);
   }
 
   async finished({ model, files }: LoadedModel, shards: Shards | null): Promise<void> {

@@ -14,6 +14,7 @@ import { evaluateObjective, type LoadedObjective, type ObjectiveWindow } from '.
 import { type AdamW, gradientNorm, type Parameters, zeroGradients } from './optimizer.js';
 import { assembleBatch, type Pack, type Window } from './packing.js';
 import type { Schedule } from './schedule.js';
+import { countedHere, reducePartialGradients } from './tensor_parallel.js';
 import { windowFlops } from './utilisation.js';
 
 export interface TrainerOptions {
@@ -103,7 +104,11 @@ export class Trainer {
     }
     exchange?.finish();
     exchange?.communicator.allReduce(summary);
-    const { norm, factor } = gradientNorm(parameters, maxGradNorm, exchange?.holders ?? null);
+    // The ranks that hold the model together have all had the same micro-batches, and found the same loss.
+    scope(() => model.group?.allReduce(summary.narrow(0, 1, 1)));
+    reducePartialGradients(model, parameters);
+    const counted = countedHere(model, parameters);
+    const { norm, factor } = gradientNorm(parameters, maxGradNorm, exchange?.holders ?? null, model.group, counted);
     using _norm = norm;
     using _factor = factor;
     // The one wait of a step. What is not finite is found before it reaches the weights.

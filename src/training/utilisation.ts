@@ -14,21 +14,22 @@ import type { Window } from './packing.js';
  * @param lengths tokens of each document
  */
 export function windowFlops(model: CausalLM, window: Window, lengths: ArrayLike<number>): number {
-  const { numLayers, numHeads, headDim } = model.config;
-  const perToken = [...model.linears.values()].reduce(
-    (sum, { weight, adapter }) =>
-      sum + matrixFlops(weight) + (adapter ? matrixFlops(adapter.a) + matrixFlops(adapter.b) : 0),
-    0,
-  );
+  const { numLayers, numHeads, headDim, vocabSize, hiddenSize } = model.config;
+  const perToken = [...model.linears.values()].reduce((sum, { weight, part, adapter }) => {
+    const [outputs, inputs] = part.whole as [number, number];
+    const adapted = adapter ? adapter.a.shape[0]! * (inputs + outputs) : 0;
+    return sum + flopsOf(weight) * outputs * inputs + (adapter ? flopsOf(adapter.a) * adapted : 0);
+  }, 0);
   let pairs = 0;
   for (const { packs } of window.microBatches)
     for (const pack of packs) for (const index of pack.documents) pairs += lengths[index]! * (lengths[index]! + 1);
   const attention = 3.5 * 2 * numLayers * numHeads * headDim * pairs;
-  return window.tokens * perToken + window.trained * matrixFlops(model.outputWeight) + attention;
+  return window.tokens * perToken + window.trained * flopsOf(model.outputWeight) * vocabSize * hiddenSize + attention;
 }
 
-function matrixFlops(matrix: Tensor): number {
-  return (matrix.requiresGrad ? 6 : 4) * matrix.size;
+/** For every element of a matrix. */
+function flopsOf(matrix: Tensor): number {
+  return matrix.requiresGrad ? 6 : 4;
 }
 
 /**

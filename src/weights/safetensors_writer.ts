@@ -33,10 +33,7 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): Promise<void> {
-  // Larger elements first keeps each tensor aligned to its element size.
-  const ordered = [...tensors].sort(
-    (a, b) => elementBytes[b.dtype] - elementBytes[a.dtype] || (a.name < b.name ? -1 : Number(a.name > b.name)),
-  );
+  const ordered = inFileOrder(tensors);
   const temporary = join(dirname(path), `.${basename(path)}.tmp-${process.pid}`);
   let file: FileHandle | null = null;
   try {
@@ -61,6 +58,13 @@ export async function writeSafetensors(
     if (code === undefined) throw error;
     throw new UserError(`${path}: cannot be written (${code}); free space on the disk or write elsewhere`);
   }
+}
+
+/** The order in which {@link writeSafetensors} reads tensors: larger elements first keeps each aligned to its element size. */
+export function inFileOrder(tensors: readonly TensorToWrite[]): TensorToWrite[] {
+  return [...tensors].sort(
+    (a, b) => elementBytes[b.dtype] - elementBytes[a.dtype] || (a.name < b.name ? -1 : Number(a.name > b.name)),
+  );
 }
 
 function headerOf(tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>>): Buffer {

@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import { Communicator } from '../../src/distributed/communicator.js';
 import type { ActivationCheckpointing } from '../../src/nn/context.js';
 import { type LoadedModel, loadModel } from '../../src/nn/load.js';
+import { takePart } from '../../src/nn/shard.js';
 import { Device } from '../../src/tensor/device.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import {
@@ -70,16 +71,17 @@ export async function openStudent(
   device: Device,
   name: string,
   method: 'full' | 'lora',
-  options: { dtype?: 'f32' | 'bf16'; dropout?: number; shards?: Shards | null } = {},
+  options: {
+    dtype?: 'f32' | 'bf16';
+    dropout?: number;
+    shards?: Shards | null;
+    group?: Communicator | null;
+  } = {},
 ): Promise<Student> {
-  const { shards = null } = options;
+  const { dtype = 'f32', shards = null, group = null } = options;
   const loaded = await loadModel(
     GOLDEN_MODELS.includes(name as GoldenModel) ? modelFolder(name as GoldenModel) : name,
-    {
-      device,
-      dtype: options.dtype ?? 'f32',
-      ...(shards && { place: (each, weight, master) => shards.add(each, weight, master) }),
-    },
+    { device, dtype, group, ...(shards && { place: (each, weight, master) => shards.add(each, weight, master) }) },
   );
   const { model } = loaded;
   if (method === 'lora') {
@@ -92,8 +94,10 @@ export async function openStudent(
       seed: 5,
     });
     let stream = 0;
-    for (const { adapter } of model.linears.values())
-      adapter?.b.write(uniform(9, 1, ++stream, adapter.b.size, -0.3, 0.3));
+    for (const linear of model.linears.values()) {
+      const part = linear.adapterParts(4).b;
+      linear.adapter?.b.write(takePart(uniform(9, 1, ++stream, 4 * part.whole[0]!, -0.3, 0.3), part));
+    }
   }
   const parameters = method === 'lora' ? adapterTensors(model) : model.weights;
   for (const parameter of parameters.values()) parameter.requiresGrad = true;
