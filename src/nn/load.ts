@@ -32,6 +32,8 @@ export interface LoadOptions {
    * it a rank holds one whole weight at a time. Default: all are kept.
    */
   place?: (name: string, weight: Tensor, master: Tensor | null) => void;
+  /** The elements that `place` looks at in a weight of so many: of a file only the rows that hold them are read. Default: all. */
+  looksAt?: (elements: number) => { first: number; count: number };
   /** What to change about its tokenizer and chat template. Tokens beyond the vocabulary get the mean embedding. */
   text?: TextOptions;
   /** Ranks that hold the model together: this one reads its part of the files alone. Default: all on this one. */
@@ -87,7 +89,7 @@ function expectWeights(files: ModelFiles, specs: ReadonlyMap<string, WeightSpec>
 async function loadWeights(
   files: ModelFiles,
   parts: ReadonlyMap<string, Part>,
-  { device, dtype, group, place }: LoadOptions & { dtype: 'f32' | 'bf16'; group: Communicator | null },
+  { device, dtype, group, place, looksAt }: LoadOptions & { dtype: 'f32' | 'bf16'; group: Communicator | null },
   kept: ReadonlySet<string>,
 ): Promise<{ tensors: Map<string, Tensor>; masters: Map<string, Tensor> }> {
   const entries = files.weights.entries();
@@ -100,7 +102,7 @@ async function loadWeights(
       tensors.set(name, weight);
       const master = kept.has(name) ? Tensor.empty(device, shape, 'f32') : null;
       if (master) masters.set(name, master);
-      loadPart(files, name, { part, storedRows: entries.get(name)!.shape[0]!, group }, master ?? weight);
+      loadPart(files, name, { part, storedRows: entries.get(name)!.shape[0]!, group, looksAt }, master ?? weight);
       if (master) launch('copy', [master, weight]);
       if (group && part.kind === 'vocabulary')
         shardVocabulary(weight, { group, first: part.start, vocabulary: part.whole[0]! });
@@ -132,14 +134,31 @@ function grows(
   return textOptions.addedTokens !== undefined && isVocabulary && sameWidth;
 }
 
+interface PartToLoad {
+  readonly part: Part;
+  readonly storedRows: number;
+  readonly group: Communicator | null;
+  readonly looksAt: LoadOptions['looksAt'];
+}
+
 /** Loads a part of a weight of which the file has the first `storedRows`; the others become their mean. */
 function loadPart(
   files: ModelFiles,
   name: string,
-  { part, storedRows, group }: { part: Part; storedRows: number; group: Communicator | null },
+  { part, storedRows, group, looksAt }: PartToLoad,
   into: Tensor,
 ): void {
   const rows = into.shape[0]!;
+  if (looksAt && storedRows === part.whole[0]) {
+    const columns = into.size / rows;
+    const { first, count } = looksAt(into.size);
+    const [from, to] = [Math.floor(first / columns), Math.ceil((first + count) / columns)];
+    if (count === 0) return;
+    using wanted = into.narrow(0, from, to - from);
+    const [row = 0, ...rest] = partStart(part);
+    files.weights.load(name, wanted, [row + from, ...rest]);
+    return;
+  }
   const first = part.axis === 0 ? part.start : 0;
   const here = Math.min(Math.max(storedRows - first, 0), rows);
   using stored = into.narrow(0, 0, here);

@@ -27,6 +27,7 @@ import { AdamW, type Parameters } from './optimizer.js';
 import { TrainingPlan } from './plan.js';
 import { mayBeSaved, savedTensors, savedWeights } from './saved_modules.js';
 import { createSchedule } from './schedule.js';
+import { shardRange } from './sharded_tensor.js';
 import { type Selection, StoredDocuments } from './stored_documents.js';
 import { parameterOf, parameterParts, stateToWrite } from './tensor_parallel.js';
 import { TokenisedFile } from './tokenised_file.js';
@@ -111,6 +112,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
         place: (name, weight, master) => {
           if (!mayBeSaved(name, replaced)) shards.add(name, weight, master);
         },
+        ...(replaced.length === 0 && { looksAt: (elements) => shardRange(elements, shards.communicator) }),
       }),
     });
     const { model, masters } = loaded;

@@ -11,12 +11,17 @@ export function shardLength(size: number, ranks: number): number {
   return alignment * Math.ceil(size / (alignment * ranks));
 }
 
+/** The elements of a tensor of `size` that a rank's part holds. */
+export function shardRange(size: number, { rank, size: ranks }: Communicator): { first: number; count: number } {
+  const length = shardLength(size, ranks);
+  const first = Math.min(rank * length, size);
+  return { first, count: Math.min(length, size - first) };
+}
+
 /** This rank's part of `whole`, read row after row: [{@link shardLength}] of its dtype, the caller's to dispose. */
-export function shardOf(whole: Tensor, { rank, size: ranks }: Communicator): Tensor {
-  const length = shardLength(whole.size, ranks);
-  const shard = Tensor.zeros(whole.device, [length], whole.dtype);
-  const first = Math.min(rank * length, whole.size);
-  const count = Math.min(length, whole.size - first);
+export function shardOf(whole: Tensor, communicator: Communicator): Tensor {
+  const shard = Tensor.zeros(whole.device, [shardLength(whole.size, communicator.size)], whole.dtype);
+  const { first, count } = shardRange(whole.size, communicator);
   scope(() => launch('copy', [whole.reshape([whole.size]).narrow(0, first, count), shard.narrow(0, 0, count)]));
   return shard;
 }

@@ -21,6 +21,7 @@ import type { Window } from '../../src/training/packing.js';
 import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
+import { shardRange } from '../../src/training/sharded_tensor.js';
 import { Trainer, type TrainerOptions } from '../../src/training/trainer.js';
 import { expectClose, GOLDEN_MODELS, type GoldenModel, modelFolder, relativeError } from '../support/fixtures.js';
 
@@ -81,7 +82,13 @@ export async function openStudent(
   const { dtype = 'f32', shards = null, group = null } = options;
   const loaded = await loadModel(
     GOLDEN_MODELS.includes(name as GoldenModel) ? modelFolder(name as GoldenModel) : name,
-    { device, dtype, group, ...(shards && { place: (each, weight, master) => shards.add(each, weight, master) }) },
+    {
+      ...{ device, dtype, group },
+      ...(shards && {
+        place: (each, weight, master) => shards.add(each, weight, master),
+        looksAt: (elements) => shardRange(elements, shards.communicator),
+      }),
+    },
   );
   const { model } = loaded;
   if (method === 'lora') {
