@@ -1,14 +1,12 @@
-// The thread of a replica: a device, a model and an engine of its own, which completes what it is sent.
+// The thread of a replica: a device, or several that share a model, and an engine of its own, which completes what it is sent.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Completion } from '../engine/completion.js';
-import { Engine } from '../engine/engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { GenerateRequest } from '../engine/prompt.js';
 import type { EngineStatistics } from '../engine/statistics.js';
 import { UserError } from '../errors.js';
-import { loadModel } from '../nn/load.js';
-import { Device } from '../tensor/device.js';
-import { loadAdapter } from '../training/adapter_files.js';
+import { openEngine } from './open_engine.js';
 import type { ReplicaSetup } from './replicas.js';
 
 export type ReplicaOrder =
@@ -29,15 +27,6 @@ export type ReplicaNews =
 const statisticsMilliseconds = 500;
 
 const port = parentPort!;
-const {
-  model: name,
-  text = {},
-  adapter,
-  device: deviceName,
-  dtype,
-  threads,
-  engine: options,
-} = workerData as ReplicaSetup;
 const tasks = new Map<number, AbortController>();
 
 function say(news: ReplicaNews): void {
@@ -60,10 +49,7 @@ async function complete(engine: Engine, task: number, request: GenerateRequest):
 }
 
 async function serve(): Promise<void> {
-  const device = Device.open(deviceName, { threads });
-  const loaded = await loadModel(name, { device, ...(dtype && { dtype }), text });
-  if (adapter !== undefined) await loadAdapter(adapter, loaded.model);
-  const engine = Engine.create(loaded, options);
+  const { engine, close } = await openEngine(workerData as ReplicaSetup);
   const clock = setInterval(() => {
     if (tasks.size > 0) say({ kind: 'statistics', statistics: engine.statistics() });
   }, statisticsMilliseconds);
@@ -72,9 +58,7 @@ async function serve(): Promise<void> {
     else if (order.kind === 'abort') tasks.get(order.task)?.abort();
     else {
       clearInterval(clock);
-      await engine.close();
-      loaded.model.dispose();
-      await device.close();
+      await close();
       port.close(); // nothing is left to wait for, so the thread ends
     }
   });

@@ -21,7 +21,7 @@ export interface ReplicasOptions {
   readonly text?: TextOptions;
   /** A folder in PEFT's layout to apply to the model. */
   readonly adapter?: string | undefined;
-  /** Of the first replica; the others have the GPUs after it, or the same CPU. */
+  /** The first device of the first replica; the others are the GPUs after it, or the same CPU. */
   readonly device: string;
   readonly dtype?: 'f32' | 'bf16' | undefined;
   /** CPU threads of all replicas together, divided evenly. */
@@ -31,7 +31,7 @@ export interface ReplicasOptions {
 }
 
 /** What a replica's thread starts from. */
-export type ReplicaSetup = Omit<ReplicasOptions, 'engine'> & { readonly engine: EngineOptions };
+export type ReplicaSetup = Omit<ReplicasOptions, 'engine'> & { readonly engine: EngineOptions; readonly tp: number };
 
 /** A request that a replica has. */
 interface Task {
@@ -79,8 +79,7 @@ export class Replicas extends RequestServer<Task> {
    * @throws UserError for what keeps a replica from starting, naming it.
    */
   static async create({ dp, tp }: MeshShape, options: ReplicasOptions): Promise<Replicas> {
-    if (tp > 1) throw new UserError(`Expected a mesh of replicas alone (tp=1) but received tp=${tp}`);
-    const replicas = new Replicas(dp, options);
+    const replicas = new Replicas(dp, tp, options);
     try {
       await new Promise<void>((resolve, reject) => {
         replicas.starting = { resolve, reject };
@@ -93,7 +92,7 @@ export class Replicas extends RequestServer<Task> {
     return replicas;
   }
 
-  private constructor(count: number, options: ReplicasOptions) {
+  private constructor(count: number, tp: number, options: ReplicasOptions) {
     super();
     const {
       maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
@@ -110,7 +109,13 @@ export class Replicas extends RequestServer<Task> {
       ...(shared && kvCacheFraction !== undefined && { kvCacheFraction: kvCacheFraction / count }),
     };
     this.replicas = Array.from({ length: count }, (_, index) =>
-      this.start(index, { ...options, device: rankDevice(options.device, index), threads: this.threads, engine }),
+      this.start(index, {
+        ...options,
+        device: rankDevice(options.device, index * tp),
+        threads: this.threads,
+        engine,
+        tp,
+      }),
     );
   }
 

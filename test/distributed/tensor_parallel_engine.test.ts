@@ -3,6 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { type OpenEngineOptions, openEngine } from '../../src/distributed/open_engine.js';
 import { openRank } from '../../src/distributed/open_rank.js';
+import { Replicas } from '../../src/distributed/replicas.js';
 import type { Completion } from '../../src/engine/completion.js';
 import { Engine, type EngineOptions } from '../../src/engine/engine.js';
 import { Followers } from '../../src/engine/followers.js';
@@ -84,6 +85,17 @@ it('with an adapter, each rank its part of it', async () => {
   ];
   expectSame(four.completions, one.completions);
   expect(split(one.completions).text).not.toBe(split(plain.completions).text);
+});
+
+it('in replicas of two ranks each', async () => {
+  const requests = mixedRequests(8, vocabulary.tied, 4);
+  const one = await complete('tied', 1, requests);
+  const replicas = await Replicas.create({ dp: 2, tp: 2 }, { model: modelFolder('tied'), device: 'cpu', threads: 4 });
+  try {
+    expectSame(await replicas.generateAll(requests), one.completions);
+  } finally {
+    await replicas.close();
+  }
 });
 
 it('runs in bf16', async () => {
