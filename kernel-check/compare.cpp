@@ -60,14 +60,14 @@ Comparison compare(const Op& op, const Case& one, const Outcome& expected, const
   }
   if (!expected.failure.empty()) return result;  // what was written is not usable
 
-  const TensorParameter* parameters = op.tensors.begin();
   for (size_t index = 0; index < one.arguments.size(); ++index) {
     const Argument& argument = one.arguments[index];
     if (!argument.present || argument.sameAs >= 0) continue;
-    bool written = parameters[index].access != Access::In;
+    bool written = op.parameter(static_cast<int>(index)).access != Access::In;
     Bound bound = argument.hasBound ? argument.bound : one.defaultBound;
     for (size_t other = 0; other < one.arguments.size(); ++other)
-      if (one.arguments[other].sameAs == static_cast<int>(index)) written |= parameters[other].access != Access::In;
+      if (one.arguments[other].sameAs == static_cast<int>(index))
+        written |= op.parameter(static_cast<int>(other)).access != Access::In;
 
     const size_t size = static_cast<size_t>(dtypeSize(argument.dtype));
     const std::vector<uint8_t>&was = before.storages[index], &now = actual.after.storages[index],
@@ -80,7 +80,8 @@ Comparison compare(const Op& op, const Case& one, const Outcome& expected, const
       const int64_t inside = element - argument.offset, row = cols > 0 ? inside / stride : 0, col = inside - row * stride;
       if (!written || inside < 0 || col >= cols) {
         if (std::memcmp(bytes, was.data() + element * size, size) != 0)
-          report(std::string(parameters[index].name) + ": " + (written ? "a gap between rows" : "an input") + " was written");
+          report(std::string(op.parameter(static_cast<int>(index)).name) + ": " + (written ? "a gap between rows" : "an input") +
+                 " was written");
         continue;
       }
       const double value = get(argument.dtype, bytes), wanted = get(argument.dtype, right.data() + element * size);
@@ -90,8 +91,8 @@ Comparison compare(const Op& op, const Case& one, const Outcome& expected, const
       const double error = std::abs(value - wanted);
       if (error <= allowed) result.worst = std::max(result.worst, error / allowed);
       else
-        report(std::string(parameters[index].name) + place(argument, row * cols + col) + ": expected " + number(wanted) + " ± " +
-               number(allowed) + " but received " + number(value));
+        report(std::string(op.parameter(static_cast<int>(index)).name) + place(argument, row * cols + col) + ": expected " +
+               number(wanted) + " ± " + number(allowed) + " but received " + number(value));
     }
   }
   return result;

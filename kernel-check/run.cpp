@@ -75,7 +75,8 @@ Images initial(const Case& one, uint8_t poison) {
 }
 
 Outcome run(const Op& op, Kernel kernel, Accelerator* accelerator, bool hostMemory, const Case& one, const Images& before) {
-  if (one.arguments.size() != op.tensors.size() || one.attributeValues.size() != op.attributes.size())
+  const int groups = op.groups(static_cast<int64_t>(one.arguments.size()), static_cast<int64_t>(one.attributeValues.size()));
+  if (groups == 0)
     throw Error("the case has " + std::to_string(one.arguments.size()) + " tensors and " +
                 std::to_string(one.attributeValues.size()) + " attributes but the operation has " +
                 std::to_string(op.tensors.size()) + " and " + std::to_string(op.attributes.size()));
@@ -98,6 +99,7 @@ Outcome run(const Op& op, Kernel kernel, Accelerator* accelerator, bool hostMemo
   Serial serial;
   PoisonedScratch scratch(memory);
   Call call{&op, tensors.data(), one.attributeValues.data()};
+  call.groups = groups;
   op.check(call);
   call.parallel = &serial;
   call.scratchMemory = &scratch;

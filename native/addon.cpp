@@ -76,6 +76,8 @@ Napi::Value listOps(const Napi::CallbackInfo& info) {
     for (const char* name : op->attributes) attributes[attributes.Length()] = name;
     entry["tensors"] = tensors;
     entry["attributes"] = attributes;
+    entry["groupTensors"] = op->groupTensors;
+    entry["groupAttributes"] = op->groupAttributes;
     entry["implemented"] = backend.kernels[list.Length()] != nullptr;
     list[list.Length()] = entry;
   }

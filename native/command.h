@@ -10,19 +10,16 @@
 
 namespace cd {
 
-constexpr int kMaxTensors = 16;
-constexpr int kMaxAttributes = 16;
-
 class Recording;
 
 struct Command {
   const Op* op = nullptr;
   int number = 0;  // of the operation
   Kernel kernel = nullptr;
-  int tensorCount = 0;
-  Tensor tensors[kMaxTensors];  // `data` holds the opaque address until the command runs
-  std::shared_ptr<Storage> storages[kMaxTensors];
-  double attributes[kMaxAttributes];
+  std::vector<Tensor> tensors;  // `data` holds the opaque address until the command runs
+  std::vector<std::shared_ptr<Storage>> storages;
+  std::vector<double> attributes;
+  int groups = 1;
   std::string trace;  // where it was enqueued, in debug mode
 
   std::shared_ptr<Storage> target;  // of a job: poisoned when the job throws

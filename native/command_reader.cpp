@@ -26,7 +26,7 @@ class Reader {
 
 void readTensor(Reader& reader, Device& device, Command& command, int index) {
   constexpr int64_t kLimit = int64_t{1} << 52;
-  const TensorParameter& parameter = *(command.op->tensors.begin() + index);
+  const TensorParameter& parameter = command.op->parameter(index);
   Tensor& tensor = command.tensors[index];
   tensor = Tensor{};
   const double handle = reader.value();
@@ -72,8 +72,10 @@ std::unique_ptr<Command> readCommand(Device& device, const double* buffer, size_
   Reader reader(buffer, length);
   const int64_t number = reader.count(static_cast<int64_t>(allOps().size()) - 1);
   const Op& op = *allOps()[number];
-  const int64_t tensors = reader.count(kMaxTensors), attributes = reader.count(kMaxAttributes);
-  if (tensors != static_cast<int64_t>(op.tensors.size()) || attributes != static_cast<int64_t>(op.attributes.size()))
+  const int64_t limit = static_cast<int64_t>(length);
+  const int64_t tensors = reader.count(limit), attributes = reader.count(limit);
+  const int groups = op.groups(tensors, attributes);
+  if (groups == 0)
     throw Error(std::string(op.name) + ": Expected " + std::to_string(op.tensors.size()) + " tensors and " +
                 std::to_string(op.attributes.size()) + " attributes but received " + std::to_string(tensors) + " and " +
                 std::to_string(attributes));
@@ -83,11 +85,16 @@ std::unique_ptr<Command> readCommand(Device& device, const double* buffer, size_
   command->kernel = device.backend().kernels[number];
   if (!command->kernel)
     throw Error(std::string(op.name) + ": the back end " + device.backend().name + " has no such kernel; use --device cpu");
-  command->tensorCount = static_cast<int>(tensors);
+  command->tensors.resize(static_cast<size_t>(tensors));
+  command->storages.resize(static_cast<size_t>(tensors));
+  command->attributes.resize(static_cast<size_t>(attributes));
+  command->groups = groups;
   for (int index = 0; index < tensors; ++index) readTensor(reader, device, *command, index);
   for (int index = 0; index < attributes; ++index) command->attributes[index] = reader.value();
   if (op.collective) expectCommunicator(device, *command);
-  op.check(Call{&op, command->tensors, command->attributes, nullptr, nullptr, device.collectives().data()});
+  Call call{&op, command->tensors.data(), command->attributes.data(), nullptr, nullptr, device.collectives().data()};
+  call.groups = groups;
+  op.check(call);
   return command;
 }
 

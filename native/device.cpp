@@ -13,8 +13,9 @@ constexpr uintptr_t kDisguise = 0x5aull << 56;
 }  // namespace
 
 void Command::clear() {
-  for (int index = 0; index < tensorCount; ++index) storages[index].reset();
-  tensorCount = 0;
+  tensors.clear();
+  storages.clear();
+  attributes.clear();
   op = nullptr;
   kernel = nullptr;
   trace.clear();

@@ -13,12 +13,13 @@ constexpr auto kPollEvery = std::chrono::microseconds(20);
 
 std::string describe(const Command& command, const char* what) {
   std::string text = std::string(command.op->name) + "(";
-  for (int index = 0; index < command.tensorCount; ++index) {
+  for (int index = 0; index < static_cast<int>(command.op->tensors.size()); ++index) {
     const Tensor& tensor = command.tensors[index];
     if (!tensor.present) continue;
-    text += (text.back() == '(' ? "" : ", ") + std::string((command.op->tensors.begin() + index)->name) + " " +
-            dtypeName(tensor.dtype) + shapeText(tensor);
+    text += (text.back() == '(' ? "" : ", ") + std::string(command.op->parameter(index).name) + " " + dtypeName(tensor.dtype) +
+            shapeText(tensor);
   }
+  if (command.groups > 1) text += ", … in " + std::to_string(command.groups) + " groups";
   text += "): " + std::string(what);
   return command.trace.empty() ? text : text + "\nenqueued " + command.trace;
 }
@@ -106,15 +107,16 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
 // What is poisoned is known here on the CPU only. An accelerator runs commands whose arguments turn out to be poisoned; their
 // retirement, in order, says so.
 void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCount) {
-  const TensorParameter* parameters = command.op->tensors.begin();
-  for (int index = 0; index < command.tensorCount && !command.poison; ++index) {
-    if (!accelerator_ && command.storages[index] && parameters[index].access != Access::Out)
+  const int tensors = static_cast<int>(command.tensors.size());
+  for (int index = 0; index < tensors && !command.poison; ++index) {
+    if (!accelerator_ && command.storages[index] && command.op->parameter(index).access != Access::Out)
       command.poison = command.storages[index]->poison;
     command.tensors[index].data =
         command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
   }
   if (command.poison) return;
-  Call call{command.op, command.tensors, command.attributes, &parallel_, &scratch_, collectives_.data()};
+  Call call{command.op, command.tensors.data(), command.attributes.data(), &parallel_, &scratch_, collectives_.data()};
+  call.groups = command.groups;
   if (accelerator_) {
     call.stream = accelerator_->stream();
     call.failure = failure;
@@ -146,18 +148,19 @@ void Device::retire(Command& command, const Failure* failure) {
 }
 
 void Device::retireKernel(Command& command, const Failure* failure) {
-  const TensorParameter* parameters = command.op->tensors.begin();
+  const int tensors = static_cast<int>(command.tensors.size());
   if (command.end) {
     const double seconds = accelerator_->secondsBetween(command.start, command.end);
     costs_[command.number].nanoseconds.fetch_add(static_cast<int64_t>(seconds * 1e9), std::memory_order_relaxed);
   }
   if (accelerator_) {
     Poison poison;  // of an argument, known only now
-    for (int index = 0; index < command.tensorCount && !poison; ++index)
-      if (command.storages[index] && parameters[index].access != Access::Out) poison = command.storages[index]->poison;
+    for (int index = 0; index < tensors && !poison; ++index)
+      if (command.storages[index] && command.op->parameter(index).access != Access::Out) poison = command.storages[index]->poison;
     if (poison) command.poison = poison;
     else if (!command.poison && failure) {
-      const Call call{command.op, command.tensors, command.attributes};
+      Call call{command.op, command.tensors.data(), command.attributes.data()};
+      call.groups = command.groups;
       const std::string why = command.op->explain ? command.op->explain(call, *failure)
                                                   : "the kernel reported failure " + std::to_string(failure->code);
       command.poison = poisonOf(describe(command, why.c_str()));
@@ -166,8 +169,9 @@ void Device::retireKernel(Command& command, const Failure* failure) {
   if (!command.poison) return;
   // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
   if (command.op->collective) communicators_[static_cast<size_t>(command.attributes[0])]->leave();
-  for (int index = 0; index < command.tensorCount; ++index)
-    if (command.storages[index] && parameters[index].access != Access::In) command.storages[index]->poison = command.poison;
+  for (int index = 0; index < tensors; ++index)
+    if (command.storages[index] && command.op->parameter(index).access != Access::In)
+      command.storages[index]->poison = command.poison;
 }
 
 // --- on an accelerator ----------------------------------------------------------------------------------------------
@@ -262,7 +266,11 @@ void* Device::StreamScratch::reserve(int64_t bytes) {
     ++generation_;
     const int64_t size = (bytes + bytes / 4 + 4095) / 4096 * 4096;
     memory_ = accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(64, size);
-    if (!memory_) throw Error("the system has no " + std::to_string(bytes >> 20) + " MiB of scratch memory left");
+    if (!memory_)
+      throw Error(
+          "Device memory: no room for " + std::to_string((size >> 20) + 1) +
+          " MiB that the operation needs while it runs; use a smaller cache of keys and values, shorter sequences or smaller "
+          "batches");
     bytes_ = size;
   }
   return memory_;

@@ -148,6 +148,26 @@ struct Op {
   // What a failure means, in the words that the CPU kernel throws; null where no kernel reports any.
   std::string (*explain)(const Call&, const Failure&) = nullptr;
   bool collective = false;  // its first attribute is the number of a communicator, whose every rank calls it
+  // The last so many tensors and attributes are a group: a call brings one or more groups, one after another.
+  int groupTensors = 0, groupAttributes = 0;
+
+  const TensorParameter& parameter(int index) const {
+    return *(tensors.begin() + place(index, static_cast<int>(tensors.size()), groupTensors));
+  }
+  const char* attributeName(int index) const {
+    return *(attributes.begin() + place(index, static_cast<int>(attributes.size()), groupAttributes));
+  }
+  // How many groups a call with so many tensors and attributes brings; 0: there is no such call.
+  int groups(int64_t tensorCount, int64_t attributeCount) const {
+    const int64_t moreTensors = tensorCount - static_cast<int64_t>(tensors.size()),
+                  moreAttributes = attributeCount - static_cast<int64_t>(attributes.size());
+    const int64_t more = groupTensors > 0 ? moreTensors / groupTensors : 0;
+    const bool whole = more >= 0 && moreTensors == more * groupTensors && moreAttributes == more * groupAttributes;
+    return whole ? static_cast<int>(more) + 1 : 0;
+  }
+
+ private:
+  static int place(int index, int count, int group) { return index < count ? index : count - group + (index - count) % group; }
 };
 
 struct Call {
@@ -161,11 +181,23 @@ struct Call {
   void* stream = nullptr;
   Failure* failure = nullptr;
   int32_t* failureCount = nullptr;
+  int groups = 1;  // of tensors and attributes, where the operation takes several
 
   const Tensor& operator[](int index) const { return tensors[index]; }
   double attribute(int index) const { return attributes[index]; }
+  // Where tensor or attribute `index` of the contract's is in group `group`.
+  int tensorOf(int group, int index) const { return index + group * op->groupTensors; }
+  int attributeOf(int group, int index) const { return index + group * op->groupAttributes; }
   Collective& collective(int number) const { return *collectives[number]; }
-  const char* name(int index) const { return (op->tensors.begin() + index)->name; }
+  std::string name(int index) const {
+    const int first = static_cast<int>(op->tensors.size()) - op->groupTensors;
+    std::string text = op->parameter(index).name;
+    if (groups == 1 || index < first) return text;
+    text += '[';
+    text += std::to_string((index - first) / op->groupTensors);
+    text += ']';
+    return text;
+  }
 
   template <class Body>
   void parallelFor(int64_t count, Body&& body) const {

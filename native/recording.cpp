@@ -14,9 +14,8 @@ Recording::~Recording() {
 }
 
 void Recording::add(std::unique_ptr<Command> command) {
-  for (int index = 0; index < command->tensorCount; ++index)
-    if (const std::shared_ptr<Storage>& storage = command->storages[index])
-      (storage->pool == pool_ ? inside_ : outside_).insert(storage);
+  for (const std::shared_ptr<Storage>& storage : command->storages)
+    if (storage) (storage->pool == pool_ ? inside_ : outside_).insert(storage);
   places_.push_back(command->op && command->op->explain ? reportCount_++ : 0);
   commands_.push_back(std::move(command));
 }

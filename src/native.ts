@@ -50,6 +50,9 @@ export interface OpContract {
   folder: string;
   tensors: { name: string; access: 'in' | 'out' | 'inout'; optional: boolean }[];
   attributes: string[];
+  /** The last so many tensors and attributes are a group: a call brings one or more groups, one after another. */
+  groupTensors: number;
+  groupAttributes: number;
   /** Whether the back end has a kernel for it. */
   implemented: boolean;
 }

@@ -122,10 +122,11 @@ def sample(d, B, V, K, P, greedy):
     return lambda: torch.multinomial(logits.softmax(-1), 1)
 
 
-def adamw(d, N):
-    parameter = torch.nn.Parameter(torch.randn(N))
-    parameter.grad = torch.randn(N)
-    return torch.optim.AdamW([parameter], lr=1e-4, weight_decay=0.0, fused=True).step
+def adamw(d, N, P):
+    parameters = [torch.nn.Parameter(torch.randn(N)) for _ in range(P)]
+    for parameter in parameters:
+        parameter.grad = torch.randn(N)
+    return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True).step
 
 
 def elementwise(function, inputs):

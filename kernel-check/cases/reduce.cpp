@@ -36,10 +36,19 @@ CASES(sum) {
 CASES(sum_squares) {
   for (DType dtype : kFloats) {
     for (const Shape& shape : kShapes)
-      add(text(dtype, shape)).tensors({normal(dtype, shape), constant(DType::F32, {1}, 2.5)}).bound(1, absolute(shape));
+      add(text(dtype, shape)).tensors({constant(DType::F32, {1}, 2.5), normal(dtype, shape)}).bound(1, absolute(shape));
     add(text(dtype, {9, 40}) + " rows")
-        .tensors({normal(dtype, {9, 40}).narrowed(64), constant(DType::F32, {1}, 0)})
+        .tensors({constant(DType::F32, {1}, 0), normal(dtype, {9, 40}).narrowed(64)})
         .bound(1, absolute({360}));
+    std::vector<Argument> many = {constant(DType::F32, {1}, 2.5)};
+    double count = 0;
+    for (const Shape& shape : kShapes) {
+      many.push_back(normal(dtype, shape));
+      count += elements(shape);
+    }
+    many.push_back(normal(dtype, {9, 40}).narrowed(64).shifted(1));
+    for (int more = 0; more < 300; ++more) many.push_back(normal(dtype, {more % 4}));
+    add(text(dtype, {308}) + " tensors").tensors(many).bound(1, absolute({static_cast<int64_t>(count) + 1000}));
   }
 }
 

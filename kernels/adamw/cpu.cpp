@@ -1,7 +1,11 @@
+#include <algorithm>
+#include <vector>
+
 #include "../common/dispatch.h"
 #include "../common/elementwise.h"
 #include "../common/philox_vector.h"
 #include "dynamic_map.h"
+#include "rates.h"
 
 namespace cd::cpu {
 using namespace simd;
@@ -17,37 +21,43 @@ inline Vec squareRoot(Vec x) {
   return load(lanes);
 }
 
-struct Settings {
-  double learningRate, beta1, beta2, eps, weightDecay, correction1, correction2;
-  uint64_t seed;
-  uint32_t purpose, step;
-  float factor;
+AdamWRates ratesOf(const Call& call) {
+  const int32_t step = *call[1].as<int32_t>();
+  if (step < 1) throw Error(refusedStep(call, step));
+  return AdamWRates::of(AdamWSettings(call), *call[0].as<float>(), step, call[2].present ? *call[2].as<float>() : 1.0f);
+}
 
-  Settings(const Call& call, const Tensor& gradientFactor)
-      : learningRate(call.attribute(0)),
-        beta1(call.attribute(1)),
-        beta2(call.attribute(2)),
-        eps(call.attribute(3)),
-        weightDecay(call.attribute(4)),
-        correction1(1 - std::pow(beta1, call.attribute(5))),
-        correction2(std::sqrt(1 - std::pow(beta2, call.attribute(5)))),
-        seed(static_cast<uint64_t>(call.attribute(6))),
-        purpose(static_cast<uint32_t>(call.attribute(7))),
-        step(static_cast<uint32_t>(static_cast<uint64_t>(call.attribute(5)))),
-        factor(gradientFactor.present ? *gradientFactor.as<float>() : 1.0f) {}
-};
+// body(group, start, count): spans of all groups' parameters, in parallel. `span` elements at most, whole spans from the start of
+// each.
+template <class Body>
+void forGroups(const Call& call, int64_t span, Body&& body) {
+  std::vector<int64_t> ends;  // of each group's spans, counted through
+  for (int group = 0; group < call.groups; ++group)
+    ends.push_back((ends.empty() ? 0 : ends.back()) + (call[call.tensorOf(group, 3)].elements() + span - 1) / span);
+  if (ends.back() == 0) return;
+  call.parallelFor(ends.back(), [&](int64_t task, int) {
+    const int group = static_cast<int>(std::upper_bound(ends.begin(), ends.end(), task) - ends.begin());
+    const int64_t start = (task - (group > 0 ? ends[group - 1] : 0)) * span,
+                  left = call[call.tensorOf(group, 3)].elements() - start;
+    body(group, start, left < span ? left : span);
+  });
+}
 
 // The new p as p's type holds it: f32 as it is, bf16 rounded at random, after which storing it changes nothing.
 template <class T>
 class Rounding {
  public:
-  explicit Rounding(const Settings& settings) : settings_(settings) {}
+  Rounding(const Call& call, const AdamWRates& rates, int group)
+      : seed_(AdamWSettings(call).seed),
+        purpose_(static_cast<uint32_t>(call.attribute(call.attributeOf(group, 5)))),
+        step_(rates.step),
+        first_(static_cast<int64_t>(call.attribute(call.attributeOf(group, 6)))) {}
 
   // Of the elements from `index` on. Called with every kWidth-th index in turn, the first a multiple of kWords.
   Vec operator()(Vec value, int64_t index) {
     if constexpr (std::is_same_v<T, float>) return value;
     const int64_t at = index % kWords;
-    if (at == 0) draw(settings_.seed, settings_.purpose, settings_.step, static_cast<uint64_t>(index) / 4, words_);
+    if (at == 0) draw(seed_, purpose_, step_, static_cast<uint64_t>(first_ + index) / 4, words_);
     const UVec bits = reinterpret_cast<UVec>(value), word = *reinterpret_cast<const UVec*>(words_ + at);
     const UVec rounded = (bits + (word >> 16)) & 0xffff0000u;
     const UVec finite = reinterpret_cast<UVec>((bits & 0x7f800000u) != 0x7f800000u);
@@ -57,11 +67,11 @@ class Rounding {
  private:
   static constexpr int64_t kWords = 4 * kWidth;
   static_assert(kSpanElements % kWords == 0 && kBlock % kWords == 0);
-  const Settings& settings_;
+  const uint64_t seed_;
+  const uint32_t purpose_, step_;
+  const int64_t first_;
   uint32_t words_[kWords];
 };
-
-Vec splatDouble(double value) { return splat(static_cast<float>(value)); }
 
 // One block of 8-bit state: at most 256 elements.
 struct Block {
@@ -115,19 +125,19 @@ struct Block {
 }  // namespace
 
 void adamw(const Call& call) {
-  const Settings s(call, call[4]);
-  const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
-  const Vec rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2), rest2 = splatDouble(1 - s.beta2);
-  const Vec correction2 = splatDouble(s.correction2), eps = splatDouble(s.eps),
-            rate = splatDouble(s.learningRate / s.correction1);
-  withFloat(call[0].dtype, [&](auto zero) {
+  const AdamWRates rates = ratesOf(call);
+  const Vec decay = splat(rates.decay), factor = splat(rates.factor);
+  const Vec rest1 = splat(rates.rest1), keep2 = splat(rates.keep2), rest2 = splat(rates.rest2);
+  const Vec correction2 = splat(rates.correction2), eps = splat(rates.eps), rate = splat(rates.rate);
+  withFloat(call[3].dtype, [&](auto zero) {
     using T = decltype(zero);
-    forSpans(call, call[0], true, [&](int64_t, int64_t start, int64_t count) {
-      T* p = call[0].as<T>() + start;
-      float *m = call[2].as<float>() + start, *v = call[3].as<float>() + start;
-      const float* g = call[1].as<float>() + start;
-      BFloat16* low = call[5].present ? call[5].as<BFloat16>() + start : nullptr;
-      Rounding<T> rounding(s);
+    forGroups(call, kSpanElements, [&](int group, int64_t start, int64_t count) {
+      const Tensor* const tensors = call.tensors + call.tensorOf(group, 3);
+      T* p = tensors[0].as<T>() + start;
+      const float* g = tensors[1].as<float>() + start;
+      float *m = tensors[2].as<float>() + start, *v = tensors[3].as<float>() + start;
+      BFloat16* low = tensors[4].present ? tensors[4].as<BFloat16>() + start : nullptr;
+      Rounding<T> rounding(call, rates, group);
       const auto step = [&](Vec& pi, Vec gi, Vec& mi, Vec& vi, int64_t i) {
         gi *= factor;
         mi = fma(gi - mi, rest1, mi);
@@ -158,24 +168,22 @@ void adamw(const Call& call) {
 namespace {
 template <class T>
 void step8bit(const Call& call) {
-  const Settings s(call, call[6]);
-  const int64_t n = call[0].elements(), blocks = (n + kBlock - 1) / kBlock;
-  const Vec decay = splatDouble(1 - s.learningRate * s.weightDecay), factor = splat(s.factor);
-  const Vec keep1 = splatDouble(s.beta1), rest1 = splatDouble(1 - s.beta1), keep2 = splatDouble(s.beta2),
-            rest2 = splatDouble(1 - s.beta2);
-  const Vec eps = splatDouble(s.correction2 * s.eps), rate = splatDouble(s.learningRate * s.correction2 / s.correction1);
-  if (blocks == 0) return;
-  call.parallelFor((blocks + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task, int) {
+  const AdamWRates rates = ratesOf(call);
+  const Vec decay = splat(rates.decay), factor = splat(rates.factor);
+  const Vec keep1 = splat(rates.keep1), rest1 = splat(rates.rest1), keep2 = splat(rates.keep2), rest2 = splat(rates.rest2);
+  const Vec eps = splat(rates.eps8), rate = splat(rates.rate8);
+  forGroups(call, kBlocksPerTask * kBlock, [&](int group, int64_t begin, int64_t elements) {
+    const Tensor* const tensors = call.tensors + call.tensorOf(group, 3);
     alignas(64) Block state;
-    Rounding<T> rounding(s);
-    for (int64_t block = task * kBlocksPerTask; block < blocks && block < (task + 1) * kBlocksPerTask; ++block) {
-      const int64_t start = block * kBlock, count = n - start < kBlock ? n - start : kBlock;
+    Rounding<T> rounding(call, rates, group);
+    for (int64_t start = begin; start < begin + elements; start += kBlock) {
+      const int64_t block = start / kBlock, left = begin + elements - start, count = left < kBlock ? left : kBlock;
       const int64_t padded = (count + kWidth - 1) / kWidth * kWidth;
-      T* p = call[0].as<T>() + start;
-      float *mAbsmax = call[3].as<float>() + block, *vAbsmax = call[5].as<float>() + block;
-      const float* g = call[1].as<float>() + start;
-      uint8_t *mCodes = call[2].as<uint8_t>() + start, *vCodes = call[4].as<uint8_t>() + start;
-      BFloat16* low = call[7].present ? call[7].as<BFloat16>() + start : nullptr;
+      T* p = tensors[0].as<T>() + start;
+      const float* g = tensors[1].as<float>() + start;
+      uint8_t *mCodes = tensors[2].as<uint8_t>() + start, *vCodes = tensors[4].as<uint8_t>() + start;
+      float *mAbsmax = tensors[3].as<float>() + block, *vAbsmax = tensors[5].as<float>() + block;
+      BFloat16* low = tensors[6].present ? tensors[6].as<BFloat16>() + start : nullptr;
       Block::decode(kSignedMap, mCodes, *mAbsmax, count, padded, state.m);
       Block::decode(kUnsignedMap, vCodes, *vAbsmax, count, padded, state.v);
       for (int64_t i = 0; i < padded; i += kWidth) {
@@ -205,7 +213,7 @@ void step8bit(const Call& call) {
 }  // namespace
 
 void adamw_8bit(const Call& call) {
-  withFloat(call[0].dtype, [&](auto zero) { step8bit<decltype(zero)>(call); });
+  withFloat(call[3].dtype, [&](auto zero) { step8bit<decltype(zero)>(call); });
 }
 
 }  // namespace cd::cpu

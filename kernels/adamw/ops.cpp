@@ -1,5 +1,6 @@
 #include "../../native/ops.h"
 #include "../common/check.h"
+#include "rates.h"
 
 namespace cd::ops {
 
@@ -13,55 +14,80 @@ void expectElements(const Call& call, int index, int64_t elements, std::initiali
   call.expectContiguous(index);
 }
 
-// Everything both optimizers share: p, g, then the state, then the two optional tensors from `optional` on.
-void expectCommon(const Call& call, int optional) {
-  const int64_t n = call[0].elements();
-  expectElements(call, 0, n, {DType::F32, DType::BF16});
-  expectElements(call, 1, n, {DType::F32});
-  if (call[optional].present) expectElements(call, optional, 1, {DType::F32});
-  if (call[optional + 1].present) expectElements(call, optional + 1, n, {DType::BF16});
-  if (call[optional + 1].present && call[0].dtype == DType::BF16)
-    call.fail(optional + 1, "be left out when 'p' is bf16", shapeText(call[optional + 1]));
-  for (int index : {1, 2})
+// Everything both optimizers share. `state` tensors lie between g and low of a group.
+void expectCommon(const Call& call, int state) {
+  expectElements(call, 0, 1, {DType::F32});
+  expectElements(call, 1, 1, {DType::I32});
+  if (call[2].present) expectElements(call, 2, 1, {DType::F32});
+  for (int index : {0, 1})
     if (!(call.attribute(index) >= 0 && call.attribute(index) < 1)) failAttribute(call, index, "in [0, 1)");
-  if (!(call.attribute(5) >= 1 && isWhole(call.attribute(5), 0x1p53))) failAttribute(call, 5, "a whole number from 1 on");
-  if (!isWhole(call.attribute(6), 0x1p53)) failAttribute(call, 6, "a whole number below 2^53");
-  if (!isWhole(call.attribute(7), 4294967295.0)) failAttribute(call, 7, "a whole number below 2^32");
+  if (!isWhole(call.attribute(4), 0x1p53)) failAttribute(call, 4, "a whole number below 2^53");
+  for (int group = 0; group < call.groups; ++group) {
+    const int p = call.tensorOf(group, 3), g = p + 1, low = g + state + 1;
+    const int64_t n = call[p].elements();
+    expectElements(call, p, n, {DType::F32, DType::BF16});
+    call.expectSameDType(p, 3);
+    expectElements(call, g, n, {DType::F32});
+    if (call[low].present) expectElements(call, low, n, {DType::BF16});
+    if (call[low].present && call[p].dtype == DType::BF16) call.fail(low, "be left out when 'p' is bf16", shapeText(call[low]));
+    const int purpose = call.attributeOf(group, 5), first = purpose + 1;
+    if (!isWhole(call.attribute(purpose), 4294967295.0)) failAttribute(call, purpose, "a whole number below 2^32");
+    if (!(isWhole(call.attribute(first), 0x1p53) && isWhole(call.attribute(first) / kBlock, 0x1p53)))
+      failAttribute(call, first, "a multiple of 256");
+  }
 }
+
+std::string explainStep(const Call& call, const Failure& failure) { return refusedStep(call, failure.values[0]); }
 }  // namespace
 
 const Op adamw{
     "adamw",
-    {{"p", Access::InOut},
+    {{"learningRate", Access::In},
+     {"step", Access::In},
+     {"gradientFactor", Access::In, true},
+     {"p", Access::InOut},
      {"g", Access::In},
      {"m", Access::InOut},
      {"v", Access::InOut},
-     {"gradientFactor", Access::In, true},
      {"low", Access::Out, true}},
-    {"learningRate", "beta1", "beta2", "eps", "weightDecay", "step", "seed", "purpose"},
+    {"beta1", "beta2", "eps", "weightDecay", "seed", "purpose", "first"},
     [](const Call& call) {
-      expectCommon(call, 4);
-      for (int index : {2, 3}) expectElements(call, index, call[0].elements(), {DType::F32});
+      expectCommon(call, 2);
+      for (int group = 0; group < call.groups; ++group)
+        for (int index : {5, 6})
+          expectElements(call, call.tensorOf(group, index), call[call.tensorOf(group, 3)].elements(), {DType::F32});
     },
+    explainStep,
+    false,
+    5,
+    2,
 };
 
 const Op adamw_8bit{
     "adamw_8bit",
-    {{"p", Access::InOut},
+    {{"learningRate", Access::In},
+     {"step", Access::In},
+     {"gradientFactor", Access::In, true},
+     {"p", Access::InOut},
      {"g", Access::In},
      {"mCodes", Access::InOut},
      {"mAbsmax", Access::InOut},
      {"vCodes", Access::InOut},
      {"vAbsmax", Access::InOut},
-     {"gradientFactor", Access::In, true},
      {"low", Access::Out, true}},
-    {"learningRate", "beta1", "beta2", "eps", "weightDecay", "step", "seed", "purpose"},
+    {"beta1", "beta2", "eps", "weightDecay", "seed", "purpose", "first"},
     [](const Call& call) {
-      expectCommon(call, 6);
-      const int64_t n = call[0].elements();
-      for (int index : {2, 4}) expectElements(call, index, n, {DType::U8});
-      for (int index : {3, 5}) expectElements(call, index, (n + kBlock - 1) / kBlock, {DType::F32});
+      expectCommon(call, 4);
+      for (int group = 0; group < call.groups; ++group) {
+        const int64_t n = call[call.tensorOf(group, 3)].elements();
+        for (int index : {5, 7}) expectElements(call, call.tensorOf(group, index), n, {DType::U8});
+        for (int index : {6, 8}) expectElements(call, call.tensorOf(group, index), (n + kBlock - 1) / kBlock, {DType::F32});
+      }
     },
+    explainStep,
+    false,
+    7,
+    2,
 };
 
 }  // namespace cd::ops

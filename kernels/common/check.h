@@ -8,7 +8,7 @@ namespace cd {
 [[noreturn]] inline void failAttribute(const Call& call, int index, const char* expected) {
   char received[32];
   std::snprintf(received, sizeof(received), "%.9g", call.attribute(index));
-  throw Error(std::string(call.op->name) + ": Expected '" + *(call.op->attributes.begin() + index) + "' to be " + expected +
+  throw Error(std::string(call.op->name) + ": Expected '" + call.op->attributeName(index) + "' to be " + expected +
               " but received " + received);
 }
 inline bool isWhole(double value, double maximum) {

@@ -29,7 +29,7 @@ inline void launch(LaunchSite site, dim3 grid, dim3 block, int sharedBytes, void
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #if defined(CD_EMULATE)
   emulation::launch({site.call.op->name, {site.file, site.line}, grid, block, sharedBytes}, kernel,
-                    std::tuple<Parameters...>(static_cast<Parameters>(arguments)...));
+                    std::tuple<std::remove_cvref_t<Parameters>...>(static_cast<Parameters>(arguments)...));
 #else
   const auto check = [&](cudaError_t error) {
     if (error != cudaSuccess)
@@ -43,6 +43,14 @@ inline void launch(LaunchSite site, dim3 grid, dim3 block, int sharedBytes, void
   check(cudaGetLastError());
 #endif
 }
+
+// A kernel's parameter that is large and that all threads read where it lies: `GRID_CONSTANT(Table) table`, up to 32,764 bytes of
+// parameters in all.
+#if defined(CD_EMULATE)
+#define GRID_CONSTANT(type) const type&
+#else
+#define GRID_CONSTANT(type) const __grid_constant__ type
+#endif
 
 // --- shared memory ------------------------------------------------------------------------------------------------------
 // A variable in shared memory, SHARED(float[32], partial); one for all uses of the line. Undefined (NaN in emulation) at first.

@@ -221,10 +221,11 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 namespace cd::emulation {
 
 template <class... Parameters>
-inline void launch(const Launch& launch, void (*kernel)(Parameters...), const std::tuple<Parameters...>& arguments) {
+inline void launch(const Launch& launch, void (*kernel)(Parameters...),
+                   const std::tuple<std::remove_cvref_t<Parameters>...>& arguments) {
   struct State {
     void (*kernel)(Parameters...);
-    std::tuple<Parameters...> arguments;
+    std::tuple<std::remove_cvref_t<Parameters>...> arguments;
   };
   onStream([launch, state = State{kernel, arguments}]() mutable {
     runGrid(

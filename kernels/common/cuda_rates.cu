@@ -140,7 +140,7 @@ double measureRate(int rate, void* stream) {
 
 cudaError_t probeKernelImage() {
 #if defined(CD_EMULATE)
-  return cudaSuccess;
+  return emulation::Gpu::instance().capability ? cudaErrorNoKernelImageForDevice : cudaSuccess;
 #else
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, copyKernel);

@@ -1,7 +1,9 @@
 // The part of CUDA's runtime interface that the accelerator uses, on the host: so that in emulation the very code runs that
 // drives a GPU. It is as late as a GPU where that can be seen: an event has passed only when it is asked for a second time.
-// Two faults of a GPU can be asked for in the environment: COMPRESS_DISTILL_EMULATION_MEMORY, the bytes it has, and
-// COMPRESS_DISTILL_EMULATION_LOST_AT, the number of the event behind which an illegal access shows.
+// What a machine can have wrong is asked for in the environment, when a device is opened: COMPRESS_DISTILL_EMULATION_GPUS, how
+// many there are (default 1); _DRIVER, the CUDA version that the driver supports (12040: too old); _CAPABILITY, of a GPU that the
+// kernels were not built for (80); _MEMORY, the bytes it has; _LOST_AT, the number of the event behind which an illegal access
+// shows.
 #pragma once
 
 #include <atomic>
@@ -11,6 +13,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <string>
 
 #include "cuda_fibers.h"
 
@@ -47,12 +50,14 @@ struct cudaDeviceProp {
 namespace cd::emulation {
 
 constexpr size_t kMemory = size_t{1} << 30;  // as much as a test may take
+constexpr int kRuntime = 13000;              // CUDA's version
 
 struct Gpu {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
   size_t used = 0, total = kMemory;
   int64_t lostAt = INT64_MAX;
+  int count = 1, driver = kRuntime, capability = 0;  // 0: the one that the kernels were built for
   std::atomic<int64_t> events{0};
 
   static Gpu& instance() {
@@ -60,10 +65,15 @@ struct Gpu {
     return gpu;
   }
   void readEnvironment() {
-    const char* memory = std::getenv("COMPRESS_DISTILL_EMULATION_MEMORY");
-    const char* lost = std::getenv("COMPRESS_DISTILL_EMULATION_LOST_AT");
-    total = memory ? std::strtoull(memory, nullptr, 10) : kMemory;
-    lostAt = lost ? std::strtoll(lost, nullptr, 10) : INT64_MAX;
+    const auto number = [](const char* name, int64_t otherwise) {
+      const char* text = std::getenv((std::string("COMPRESS_DISTILL_EMULATION_") + name).c_str());
+      return text && *text ? std::strtoll(text, nullptr, 10) : otherwise;
+    };
+    count = static_cast<int>(number("GPUS", 1));
+    driver = static_cast<int>(number("DRIVER", kRuntime));
+    capability = static_cast<int>(number("CAPABILITY", 0));
+    total = static_cast<size_t>(number("MEMORY", kMemory));
+    lostAt = number("LOST_AT", INT64_MAX);
     events = 0;
   }
   cudaError_t state() const { return events >= lostAt ? cudaErrorIllegalAddress : cudaSuccess; }
@@ -83,14 +93,19 @@ using cudaGraphExec_t = cd::emulation::Graph*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  cd::emulation::Gpu::instance().readEnvironment();
-  *count = 1;
-  return cudaSuccess;
+  auto& gpu = cd::emulation::Gpu::instance();
+  gpu.readEnvironment();
+  *count = gpu.count;
+  if (gpu.driver < cd::emulation::kRuntime) return cudaErrorInsufficientDriver;
+  return gpu.count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
-inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
-inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = cd::emulation::Gpu::instance().driver, cudaSuccess; }
+inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = cd::emulation::kRuntime, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
+  const int capability = cd::emulation::Gpu::instance().capability;
+  return *value = name == cudaDevAttrComputeCapabilityMajor ? capability / 10 : capability % 10, cudaSuccess;
+}
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "CUDA kernels emulated on the host");
   properties->multiProcessorCount = 1;

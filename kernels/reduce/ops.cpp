@@ -21,12 +21,18 @@ const Op sum{
 
 const Op sum_squares{
     "sum_squares",
-    {{"x", Access::In}, {"acc", Access::InOut}},
+    {{"acc", Access::InOut}, {"x", Access::In}},
     {},
     [](const Call& call) {
-      call.expectFloat(0);
-      expectScalar(call, 1);
+      expectScalar(call, 0);
+      for (int group = 0; group < call.groups; ++group) {
+        call.expectFloat(call.tensorOf(group, 1));
+        call.expectSameDType(call.tensorOf(group, 1), 1);
+      }
     },
+    nullptr,
+    false,
+    1,
 };
 
 const Op clip_factor{

@@ -39,7 +39,8 @@ void expectOffsets(const Call& call, int index, int64_t end) {
   int64_t previous = 0;
   for (int64_t i = 0; i < call[index].elements(); ++i) {
     const int32_t offset = call[index].as<int32_t>()[i];
-    if (offset < previous || offset > end) fail(call.name(index), "rise from 0 to at most " + std::to_string(end), offset);
+    if (offset < previous || offset > end)
+      fail(call.name(index).c_str(), "rise from 0 to at most " + std::to_string(end), offset);
     previous = offset;
   }
 }

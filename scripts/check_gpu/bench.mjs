@@ -35,13 +35,15 @@ export const benchmarks = [
   ['dropout', `${tokens},E=4096`],
   ['sample', 'B=256,V=128256'],
   ['adamw', large],
+  ['adamw', 'N=262144,P=256'],
   ['adamw-8bit', large],
+  ['adamw-8bit', 'N=262144,P=256'],
   ...['fill', 'copy', 'add', 'mul', 'exp', 'scale', 'sum', 'sum-squares'].map((name) => [name, large]),
 ];
 
 /** Every size at most `most`: for a device that emulates. */
 function tiny(shape) {
-  const most = { D: 16, H: 4, G: 2, B: 2, E: 64, V: 96, I: 64, N: 300, K: 48, M: 5, L: 9, C: 20, T: 7 };
+  const most = { D: 16, H: 4, G: 2, B: 2, E: 64, V: 96, I: 64, N: 300, K: 48, M: 5, L: 9, C: 20, T: 7, P: 3 };
   return shape.replace(/([A-Z])=(\d+)/g, (_, name, size) => `${name}=${Math.min(size, most[name] ?? size)}`);
 }
 
@@ -57,6 +59,11 @@ export async function bench(runner, { device, emulated, python, out }) {
     results.push(JSON.parse(output));
     console.log(`   ${lineOf(results.at(-1))}`);
   }
+  const replay = await runner.run('recorded operations', process.execPath, ['dist/benchmarks/gpu/replay.js', device], {
+    seconds: 60,
+    capture: true,
+  });
+  if (replay !== null) console.log(`   ${replayLine(JSON.parse(replay))}`);
   const models = [];
   for (const what of ['generate', 'lora']) {
     const args = ['dist/benchmarks/gpu/llama8b.js', what, device];
@@ -69,7 +76,8 @@ export async function bench(runner, { device, emulated, python, out }) {
     console.log(`   ${modelLine(models.at(-1))}`);
   }
   if (emulated) return console.log('   no results are written: emulation says nothing about speed');
-  write(out, { device, commit: commit(), date: new Date().toISOString(), operations: results, models });
+  const recorded = replay === null ? null : JSON.parse(replay);
+  write(out, { device, commit: commit(), date: new Date().toISOString(), operations: results, recorded, models });
 }
 
 const percent = (fraction) => (fraction === null ? '–' : `${(100 * fraction).toFixed(1)} %`);
@@ -88,6 +96,9 @@ function lineOf(result) {
       : `, no torch: ${peer.unavailable}`;
   return `${time(result.time.median)}, ${percent(result.fractionOfFloor)} of the floor${torch}`;
 }
+
+const replayLine = ({ operations, eager, replayed }) =>
+  `${operations} small operations: ${time(eager)} one by one, ${time(replayed)} as a recording (${(eager / replayed).toFixed(1)} times as fast)`;
 
 function modelLine({ tokensPerSecond, fractionOfFloor, peakBytes }) {
   const memory = `${(peakBytes / 2 ** 30).toFixed(1)} GiB at most`;
@@ -124,6 +135,7 @@ function write(out, report) {
     const ours = [time(result.floor.seconds), time(result.time.median), percent(result.fractionOfFloor)];
     lines.push(`| ${[result.benchmark, shapeOf(result), ...ours, ...theirs].join(' | ')} |`);
   }
+  if (report.recorded) lines.push('', `${replayLine(report.recorded)}.`);
   lines.push('', '| model | tokens/s | of the floor | most memory | conditions |', '|---|---|---|---|---|');
   for (const model of models) {
     const memory = `${(model.peakBytes / 2 ** 30).toFixed(1)} GiB`;

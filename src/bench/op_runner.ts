@@ -72,8 +72,9 @@ export class OpRunner {
 /** Every input once, every output once, what is both twice. */
 function leastTraffic({ op }: OpBench, { tensors }: Work): number {
   const contract = native.listOps('cpu').find(({ name }) => name === op) as OpContract;
-  return contract.tensors.reduce((bytes, { access }, index) => {
-    const tensor = tensors[index];
-    return bytes + (tensor ? bytesOf(tensor) * (access === 'inout' ? 2 : 1) : 0);
+  const { length } = contract.tensors;
+  return tensors.reduce((bytes, tensor, index) => {
+    const place = index < length ? index : length - contract.groupTensors + ((index - length) % contract.groupTensors);
+    return bytes + (tensor ? bytesOf(tensor) * (contract.tensors[place]!.access === 'inout' ? 2 : 1) : 0);
   }, 0);
 }

@@ -40,7 +40,7 @@ export class Device {
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
       throw new Error(`Expected 'threads' to be a whole number from 1 to 1024 but received ${threads}`);
     this.name = name;
-    this.commandBuffer = new Float64Array(256);
+    this.commandBuffer = new Float64Array(1 << 14);
     const chaos = kind === 'cpu-chaos' || kind === 'cuda-emulated';
     const limit = options.memoryLimit ?? Infinity;
     const profile = options.profile ?? false;

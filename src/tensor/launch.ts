@@ -6,19 +6,24 @@ interface Launchable {
   number: number;
   /** Which arguments are written. */
   writes: boolean[];
+  /** The last so many arguments may come again and again. */
+  group: number;
 }
 
 const operations = new Map<OpName, Launchable>(
   native
     .listOps('cpu')
-    .map((op, number) => [op.name, { number, writes: op.tensors.map((tensor) => tensor.access !== 'in') }]),
+    .map((op, number) => [
+      op.name,
+      { number, writes: op.tensors.map((tensor) => tensor.access !== 'in'), group: op.groupTensors },
+    ]),
 );
 
 const debug = process.env.COMPRESS_DISTILL_DEBUG === '1';
 
 /**
  * Enqueues one native operation, with tensors and attributes in the order of its contract (kernels/<folder>/<folder>.h);
- * null leaves an optional tensor out. Arguments are checked now, data when it runs: a failure then poisons what the operation
+ * null leaves an optional tensor out; an operation that takes groups of arguments gets one group after another. Arguments are checked now, data when it runs: a failure then poisons what the operation
  * writes and shows when that is read.
  *
  * @throws Error that names the argument, with expected and received.
@@ -47,7 +52,13 @@ export function launch(name: OpName, tensors: readonly (Tensor | null)[], attrib
     for (let axis = 0; axis < shape.length; axis += 1) buffer[at++] = shape[axis]!;
   }
   for (let index = 0; index < attributes.length; index += 1) buffer[at++] = attributes[index]!;
+  if (at > buffer.length)
+    throw new Error(`${name}: Expected fewer tensors in one operation but received ${tensors.length}`);
   if (debug) native.enqueue(device.id, new Error().stack?.split('\n').slice(2).join('\n'));
   else native.enqueue(device.id);
-  for (let index = 0; index < tensors.length; index += 1) if (operation.writes[index]) tensors[index]?.bumpVersion();
+  const { writes, group } = operation;
+  for (let index = 0; index < tensors.length; index += 1) {
+    const again = index - writes.length;
+    if (writes[again < 0 ? index : writes.length - group + (again % group)]) tensors[index]?.bumpVersion();
+  }
 }

@@ -30,7 +30,10 @@ const blockSize = 256;
 /** Smaller tensors keep 32-bit moments: 8 bits would save little and cost accuracy (bitsandbytes' `min_8bit_size`). */
 const smallest8bit = 4096;
 
-/** Where a parameter lies in the tensor that it is a part of: its first element, and the elements of the whole. */
+/** Parameters (or tensors of any kind) that one operation takes at most. */
+const mostPerOperation = 256;
+
+/** Where a parameter lies in the tensor that it is a part of: its first element, a multiple of 256, and the elements of the whole. */
 export interface Place {
   readonly first: number;
   readonly whole: number;
@@ -46,6 +49,14 @@ interface Slot {
   readonly low: Tensor | null;
   /** m, v, or mCodes, mAbsmax, vCodes, vAbsmax. */
   readonly moments: Readonly<Record<string, Tensor>>;
+  /** Of the random rounding. */
+  readonly purpose: number;
+  readonly first: number;
+}
+
+interface Group {
+  readonly op: 'adamw' | 'adamw_8bit';
+  readonly slots: Slot[];
 }
 
 export interface StateLayout {
@@ -55,14 +66,19 @@ export interface StateLayout {
 
 export class AdamW {
   readonly #slots = new Map<string, Slot>();
+  /** Slots that one operation updates. */
+  readonly #groups: Group[] = [];
   readonly #options: AdamWOptions;
+  /** [1] f32 and [1] i32: what {@link update} goes by, on the device, so that a recorded update goes on with other ones. */
+  readonly learningRate: Tensor;
+  readonly stepNumber: Tensor;
 
   /**
    * Allocates moments of zero. The parameters stay their owner's.
    * @param masters of the bf16 parameters by name, f32, taken over: the values that these were rounded from. Where there is none
    *   the master starts from the rounded weight; then an update of less than half a bf16 step does not show until several
    *   add up to one.
-   * @param place of parameters that are parts of larger tensors, each a whole number of blocks; default: none is
+   * @param place of parameters that are parts of larger tensors: their updates are those of the whole. Default: none is.
    */
   constructor(
     parameters: Parameters,
@@ -70,10 +86,27 @@ export class AdamW {
     masters: Parameters = new Map(),
     place: ((name: string) => Place) | null = null,
   ) {
+    const [any] = parameters.values();
+    if (any === undefined) throw new Error("Expected 'parameters' to hold something to train but received none");
     this.#options = options;
+    this.learningRate = Tensor.zeros(any.device, [1]);
+    this.stepNumber = Tensor.full(any.device, [1], 0, 'i32');
     for (const [name, weight] of parameters) {
-      const { whole } = place?.(name) ?? { whole: weight.size };
-      this.#slots.set(name, createSlot(name, weight, whole, options, masters.get(name) ?? null));
+      const slot = createSlot(
+        name,
+        weight,
+        options,
+        masters.get(name) ?? null,
+        place?.(name) ?? { first: 0, whole: weight.size },
+        this.#slots.size,
+      );
+      this.#slots.set(name, slot);
+      const op = 'm' in slot.moments ? 'adamw' : 'adamw_8bit';
+      const takesIt = (group: Group) =>
+        group.op === op && group.slots[0]!.master.dtype === slot.master.dtype && group.slots.length < mostPerOperation;
+      const group = this.#groups.find(takesIt);
+      if (group) group.slots.push(slot);
+      else this.#groups.push({ op, slots: [slot] });
     }
   }
 
@@ -83,14 +116,22 @@ export class AdamW {
    * @param gradientFactor f32 [1], or null for 1
    */
   step(learningRate: number, step: number, gradientFactor: Tensor | null): void {
+    this.learningRate.write([learningRate]);
+    this.stepNumber.write(Int32Array.of(step));
+    this.update(gradientFactor);
+  }
+
+  /** {@link step} with the learning rate and step number that are in {@link learningRate} and {@link stepNumber}. */
+  update(gradientFactor: Tensor | null): void {
     const { betas, eps, weightDecay, seed = 0 } = this.#options;
-    for (const [index, { weight, master, low, moments }] of [...this.#slots.values()].entries()) {
-      scope(() => {
-        const gradient = gradientOf(weight).reshape([weight.size]);
-        const op = 'm' in moments ? 'adamw' : 'adamw_8bit';
-        const attributes = [learningRate, betas[0], betas[1], eps, weightDecay, step, seed, roundingPurpose(index)];
-        launch(op, [master, gradient, ...Object.values(moments), gradientFactor, low], attributes);
-      });
+    for (const { op, slots } of this.#groups) {
+      const tensors: (Tensor | null)[] = [this.learningRate, this.stepNumber, gradientFactor];
+      const attributes = [...betas, eps, weightDecay, seed];
+      for (const { weight, master, low, moments, purpose, first } of slots) {
+        tensors.push(master, gradientOf(weight), ...Object.values(moments), low);
+        attributes.push(purpose, first);
+      }
+      launch(op, tensors, attributes);
     }
   }
 
@@ -126,16 +167,20 @@ export class AdamW {
       low?.dispose();
       for (const tensor of Object.values(moments)) tensor.dispose();
     }
+    this.learningRate.dispose();
+    this.stepNumber.dispose();
     this.#slots.clear();
+    this.#groups.length = 0;
   }
 }
 
 function createSlot(
   name: string,
   weight: Tensor,
-  whole: number,
   { bits, stochasticRounding }: AdamWOptions,
   exact: Tensor | null,
+  place: Place,
+  index: number,
 ): Slot {
   const size = weight.size;
   const { device } = weight;
@@ -150,7 +195,7 @@ function createSlot(
   const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
   const blocks = Math.ceil(size / blockSize);
   const moments =
-    momentBits(name, whole, bits) === 8
+    momentBits(name, place.whole, bits) === 8
       ? {
           // The order of the operation's arguments. A code of 0 with a scale of 0 is 0 in both code books.
           mCodes: zeros(size, 'u8'),
@@ -159,7 +204,8 @@ function createSlot(
           vAbsmax: zeros(blocks, 'f32'),
         }
       : { m: zeros(size, 'f32'), v: zeros(size, 'f32') };
-  return { weight, whole, master, low: ownMaster ? null : flat, moments };
+  const rounding = { purpose: roundingPurpose(index), first: place.first };
+  return { weight, whole: place.whole, master, low: ownMaster ? null : flat, moments, ...rounding };
 }
 
 function momentBits(name: string, size: number, bits: 32 | 8): 32 | 8 {
@@ -213,7 +259,9 @@ export function gradientNorm(
     const [first] = parameters.values();
     if (first === undefined) throw new Error("Expected 'parameters' to hold something to train but received none");
     const squares = Tensor.zeros(first.device, [1]);
-    for (const parameter of counted.values()) launch('sum_squares', [gradientOf(parameter), squares]);
+    const gradients = Array.from(counted.values(), gradientOf);
+    for (let at = 0; at < gradients.length; at += mostPerOperation)
+      launch('sum_squares', [squares, ...gradients.slice(at, at + mostPerOperation)]);
     holders?.allReduce(squares);
     group?.allReduce(squares);
     const norm = Tensor.empty(first.device, [1]);

@@ -60,8 +60,8 @@ test('operations and bytes are those of the shape', () => {
   });
   // Two new tokens after three: they see 4 and 5 keys.
   expect(counts('paged-attention', { B: 1, C: 5, Q: 2, H: 1, G: 1, D: 8 }).flops).toBe(4 * 8 * 9);
-  // p, m and v are read and written, g is read.
-  expect(counts('adamw', { N: 10 }).bytes).toBe(4 * 10 * 7);
+  // p, m and v are read and written, g is read; and learning rate and step.
+  expect(counts('adamw', { N: 10 }).bytes).toBe(4 * 10 * 7 + 2 * 4);
 });
 
 test('a call that fails says why', async () => {

@@ -55,9 +55,12 @@ describe.each(['cpu', 'cpu-chaos'])('on %s', (name) => {
 
   function step(number: number): void {
     using g = Tensor.from(device, gradientOf(number));
-    const attributes = [...Object.values(settings), number, 0, 0];
-    launch('adamw_8bit', [p, g, ...state, null, null], attributes);
-    launch('adamw', [full, g, m, v, null, null], attributes);
+    using learningRate = Tensor.from(device, [settings.learningRate]);
+    using stepNumber = Tensor.from(device, Int32Array.of(number));
+    const { beta1, beta2, eps, weightDecay } = settings;
+    const attributes = [beta1, beta2, eps, weightDecay, 0, 0, 0];
+    launch('adamw_8bit', [learningRate, stepNumber, null, p, g, ...state, null], attributes);
+    launch('adamw', [learningRate, stepNumber, null, full, g, m, v, null], attributes);
   }
 
   it('follows the published algorithm code for code', async () => {

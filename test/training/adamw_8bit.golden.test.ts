@@ -63,8 +63,11 @@ async function train(run: string, from: number, to: number): Promise<Record<stri
     const factor = Tensor.from(device, [gradientFactor]);
     for (let step = from + 1; step <= to; step += 1) {
       const g = Tensor.from(device, gradient(run, step));
-      const attributes = [golden.learningRate, golden.beta1, golden.beta2, golden.eps, weightDecay, step, 0, 0];
-      launch('adamw_8bit', [p, g, mCodes, mAbsmax, vCodes, vAbsmax, factor, null], attributes);
+      const learningRate = Tensor.from(device, [golden.learningRate]);
+      const stepNumber = Tensor.from(device, Int32Array.of(step));
+      const attributes = [golden.beta1, golden.beta2, golden.eps, weightDecay, 0, 0, 0];
+      const state = [p, g, mCodes, mAbsmax, vCodes, vAbsmax, null];
+      launch('adamw_8bit', [learningRate, stepNumber, factor, ...state], attributes);
     }
     return { p, mCodes, mAbsmax, vCodes, vAbsmax };
   });

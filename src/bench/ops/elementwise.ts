@@ -18,13 +18,16 @@ function bench(op: OpName, computes: string, inputs: number, attributes: number[
   };
 }
 
-function reduction(op: OpName, computes: string, peer: string): OpBench {
+function reduction(op: 'sum' | 'sum_squares', computes: string, peer: string): OpBench {
   return {
     op,
     computes,
     shape,
     peer,
-    build: (make, { N }) => ({ tensors: [make.random([N!]), make.full([1], 0, 'f32')] }),
+    build(make, { N }) {
+      const [x, y] = [make.random([N!]), make.full([1], 0, 'f32')];
+      return { tensors: op === 'sum' ? [x, y] : [y, x] };
+    },
   };
 }
 

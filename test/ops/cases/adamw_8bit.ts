@@ -3,7 +3,9 @@ import { constant, inout, input, integers, normal, output, uniform } from '../ha
 import type { OpCases, TensorSpec } from '../harness/types.js';
 
 const blocks = (n: number) => Math.ceil(n / 256);
+const schedule = (step = 7) => ({ learningRate: input('f32', [1], [0.01]), step: input('i32', [1], [step]) });
 const tensors = (n: number, extra: Record<string, TensorSpec> = {}) => ({
+  ...schedule(),
   p: inout('f32', [n], normal(1)),
   g: input('f32', [n], normal(2)),
   mCodes: inout('u8', [n], integers(3, 0, 256)),
@@ -17,23 +19,14 @@ const fresh = (n: number) => ({
   mAbsmax: inout('f32', [blocks(n)], constant(0)),
   vAbsmax: inout('f32', [blocks(n)], constant(0)),
 });
-const settings = {
-  learningRate: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  eps: 1e-8,
-  weightDecay: 0.1,
-  step: 7,
-  seed: 11,
-  purpose: 5,
-};
+const settings = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, seed: 11, purpose: 5, first: 0 };
 const factor = input('f32', [1], [0.37]);
 
 export const cases: OpCases = {
   op: 'adamw_8bit',
-  reference({ p, g, mCodes, mAbsmax, vCodes, vAbsmax, gradientFactor, low }, attributes) {
+  reference({ p, g, mCodes, mAbsmax, vCodes, vAbsmax, low, ...schedule }, attributes) {
     p!.magnitude = p!.data.map((value) => Math.abs(value) + 1);
-    const scaled = g!.data.map((value) => value * (gradientFactor?.data[0] ?? 1));
+    const scaled = g!.data.map((value) => value * (schedule.gradientFactor?.data[0] ?? 1));
     step8bit(
       {
         p: p!.data,
@@ -43,7 +36,11 @@ export const cases: OpCases = {
         vAbsmax: vAbsmax!.data,
       },
       scaled,
-      attributes as typeof settings,
+      {
+        ...(attributes as typeof settings),
+        learningRate: schedule.learningRate!.data[0]!,
+        step: schedule.step!.data[0]!,
+      },
     );
     if (low) {
       low.data.set(p!.data);
@@ -55,7 +52,7 @@ export const cases: OpCases = {
   gradient: 'not differentiable',
   cases: [
     { name: '333 elements', kind: 'odd', tensors: tensors(333), attributes: settings },
-    { name: 'fresh state', tensors: fresh(777), attributes: { ...settings, step: 1 } },
+    { name: 'fresh state', tensors: { ...fresh(777), ...schedule(1) }, attributes: settings },
     {
       name: 'a gradient of zero on fresh state',
       tensors: { ...fresh(300), g: input('f32', [300], constant(0)) },
@@ -83,8 +80,9 @@ export const cases: OpCases = {
       tensors: {
         ...fresh(64),
         g: input('f32', [64], (n) => Float64Array.from({ length: n }, (_, i) => (i === 0 ? 1 : -(10 ** (-i / 4))))),
+        ...schedule(1),
       },
-      attributes: { ...settings, step: 1 },
+      attributes: settings,
     },
     {
       name: 'every code decodes and encodes to itself',
