@@ -16,6 +16,8 @@ export interface BlockHolder {
   readonly hashes: string[];
   /** Leading blocks that have been offered to the prefix cache. */
   published: number;
+  /** Only blocks of so many leading tokens are taken from others or given to them. */
+  readonly shareable: number;
   /** Starts the hash chain: what keys and values depend on beside the tokens. */
   readonly salt: string;
   /** False: neither looks its prefix up in the cache nor shares what it computes. */
@@ -119,7 +121,7 @@ export class BlockManager {
     const start = this.lookUp(holder).length;
     const owner = this.inProgress.get(holder.hashes[start] ?? '');
     if (owner === undefined) return false;
-    const most = Math.floor((holder.length - 1) / this.blockSize);
+    const most = this.shared(holder, holder.length - 1);
     let end = start;
     while (end < most && this.inProgress.has(holder.hashes[end]!)) end++;
     return 2 * (end - start) * this.blockSize >= owner.length - owner.computed;
@@ -158,7 +160,7 @@ export class BlockManager {
 
   /** Declares the content of the full blocks among the leading `computed` tokens sound: from now on others may share them. */
   publish(holder: BlockHolder, computed: number): void {
-    const full = Math.floor(computed / this.blockSize);
+    const full = this.shared(holder, computed);
     if (!this.prefixCaching || !holder.usesPrefixCache || holder.published >= full) return;
     this.hash(holder);
     for (; holder.published < full; holder.published++) {
@@ -229,7 +231,7 @@ export class BlockManager {
     const hits: number[] = [];
     if (!this.prefixCaching || !holder.usesPrefixCache) return hits;
     this.hash(holder);
-    const most = Math.floor((holder.length - 1) / this.blockSize);
+    const most = this.shared(holder, holder.length - 1);
     while (hits.length < most) {
       const block = this.byHash.get(holder.hashes[hits.length]!);
       if (block === undefined) break;
@@ -241,7 +243,12 @@ export class BlockManager {
   /** Hashes of the full blocks that `holder` computes and may publish. */
   private unpublished(holder: BlockHolder): string[] {
     if (!this.prefixCaching || !holder.usesPrefixCache) return [];
-    return holder.hashes.slice(holder.published, Math.floor(holder.length / this.blockSize));
+    return holder.hashes.slice(holder.published, this.shared(holder, holder.length));
+  }
+
+  /** Full blocks among the leading `tokens` that may be shared. */
+  private shared(holder: BlockHolder, tokens: number): number {
+    return Math.floor(Math.min(tokens, holder.shareable) / this.blockSize);
   }
 
   private noLongerInProgress(hash: string, holder: BlockHolder): void {

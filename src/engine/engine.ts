@@ -27,6 +27,12 @@ export interface EngineOptions extends KvPlanOptions {
   readonly maxPrefillChunk?: number;
   /** Default true. */
   readonly enablePrefixCaching?: boolean;
+  /**
+   * On a GPU too a request's results do not depend on what runs beside it, on budgets and chunks, the prefix cache and preemption. It costs
+   * a little: generated tokens are not shared, and computed one by one again after preemption. Default: true on a GPU; on the CPU results
+   * are so by nature, and the default is false.
+   */
+  readonly invariant?: boolean;
   /** Samples without a seed of their own follow from this one and the request's id. Default 0. */
   readonly seed?: number;
   /**
@@ -59,6 +65,7 @@ const OPTIONS: readonly (keyof EngineOptions)[] = [
   'maxNumBatchedTokens',
   'maxPrefillChunk',
   'enablePrefixCaching',
+  'invariant',
   'seed',
   'lookAhead',
   'asyncScheduling',
@@ -88,7 +95,7 @@ export class Engine extends EngineLoop {
     const { model, tokenizer } = loaded;
     const {
       maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
-      maxNumBatchedTokens = Math.max(2048, maxNumSeqs),
+      maxNumBatchedTokens = Math.max(2048, 2 * maxNumSeqs),
       enablePrefixCaching = true,
     } = options;
     const { maxPrefillChunk = maxNumBatchedTokens, seed = 0, lookAhead = 4 * maxNumSeqs } = options;
@@ -98,12 +105,14 @@ export class Engine extends EngineLoop {
     if (maxNumBatchedTokens < maxNumSeqs) {
       throw new ArgumentError('maxNumBatchedTokens', `at least 'maxNumSeqs' (${maxNumSeqs})`, maxNumBatchedTokens);
     }
-    const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk };
+    const { invariant = model.device.statistics().accelerator !== null } = options;
+    const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk, invariant };
     const activations = activationBytes(model, maxNumBatchedTokens, maxNumSeqs);
     const free = availableMemory(model.device, model.group?.size ?? 1) - activations;
     const share = model.device.statistics().accelerator ? GPU_SHARE : HOST_SHARE;
     const shape = { ...model.config, numKvHeads: model.kvHeads };
     const plan = planKvCache(shape, dtypeSize[model.dtype], maxNumSeqs, Math.max(free, 0), options, share);
+    if (invariant) expectWholeBlocks(config, plan.blockSize);
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
@@ -135,6 +144,27 @@ export class Engine extends EngineLoop {
       ].join('; '),
     });
   }
+}
+
+/** Chunks of whole blocks must fit beside what is decoded. */
+function expectWholeBlocks(
+  { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk }: SchedulerConfig,
+  blockSize: number,
+): void {
+  if (blockSize < 2) throw new ArgumentError('blockSize', "at least 2 for 'invariant' results", blockSize);
+  if (maxPrefillChunk < blockSize)
+    throw new ArgumentError(
+      'maxPrefillChunk',
+      `at least 'blockSize' (${blockSize}) for 'invariant' results`,
+      maxPrefillChunk,
+    );
+  const fewest = maxNumSeqs - 1 + blockSize;
+  if (maxNumBatchedTokens < fewest)
+    throw new ArgumentError(
+      'maxNumBatchedTokens',
+      `at least 'maxNumSeqs' - 1 + 'blockSize' (${fewest}) for 'invariant' results`,
+      maxNumBatchedTokens,
+    );
 }
 
 function positive(values: Record<string, number>): void {

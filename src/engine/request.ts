@@ -73,6 +73,7 @@ export class Sequence implements BlockHolder {
   readonly blocks: number[] = [];
   readonly hashes: string[] = [];
   published = 0;
+  shareable = Number.POSITIVE_INFINITY;
   salt: string;
   status: SequenceStatus = 'new';
   finishReason: FinishReason | null = null;

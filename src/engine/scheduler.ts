@@ -8,6 +8,12 @@ export interface SchedulerConfig {
   readonly maxNumBatchedTokens: number;
   /** Most tokens of one sequence in one forward pass. */
   readonly maxPrefillChunk: number;
+  /**
+   * Which tokens of a sequence are computed in one chunk, so by which kernel, follows from their positions alone: chunks of a prompt end
+   * where blocks end and are not cut by the budget, a last token behind the last full block is computed on its own, generated tokens are
+   * computed one by one also when that is done anew, and only blocks of the prompt are shared.
+   */
+  readonly invariant: boolean;
 }
 
 /** Tokens [start, start + count) of a sequence, to be computed in this step. */
@@ -70,6 +76,7 @@ export class Scheduler {
   /** Queues a request. Only its first sample computes the prompt; the others fork from it. */
   add(request: Request): void {
     request.arrival = this.arrivals++;
+    if (this.config.invariant) for (const sequence of request.sequences) sequence.shareable = sequence.promptLength;
     this.enqueue(request.sequences[0]!);
   }
 
@@ -144,7 +151,7 @@ export class Scheduler {
     for (const sequence of [...this.running]) {
       const room = this.config.maxNumBatchedTokens - batch.tokens;
       if (room === 0) return;
-      if (sequence.pending > 1) this.compute(sequence, Math.min(room, sequence.pending), batch);
+      if (sequence.pending > 1) this.compute(sequence, room, batch);
     }
   }
 
@@ -161,7 +168,7 @@ export class Scheduler {
       if (!this.blocks.admit(sequence, this.reserve())) return;
       this.waiting.splice(i, 1);
       this.run(sequence);
-      this.compute(sequence, Math.min(room, sequence.pending), batch);
+      this.compute(sequence, room, batch);
     }
   }
 
@@ -179,8 +186,21 @@ export class Scheduler {
     return growth;
   }
 
-  private compute(sequence: Sequence, most: number, batch: Batch): void {
-    const count = Math.min(most, this.config.maxPrefillChunk);
+  /** Tokens of a sequence's next chunk, of which `room` can be computed; 0: it has to wait for more room. */
+  private chunkSize({ computed, pending, promptLength }: Sequence, room: number): number {
+    const most = Math.min(room, pending, this.config.maxPrefillChunk);
+    if (!this.config.invariant) return most;
+    if (computed >= promptLength) return 1;
+    const { blockSize } = this.blocks;
+    const last = promptLength % blockSize === 1 ? promptLength - 1 : promptLength;
+    const end = computed < last ? last : promptLength;
+    if (computed + most >= end) return end - computed;
+    return Math.floor((computed + most) / blockSize) * blockSize - computed;
+  }
+
+  private compute(sequence: Sequence, room: number, batch: Batch): void {
+    const count = this.chunkSize(sequence, room);
+    if (count <= 0) return;
     const start = sequence.computed;
     const position = start + count;
     const lastSampled = position > sequence.length ? sequence.sampledRow : -1;

@@ -19,6 +19,7 @@ function holder(tokens: number[], salt = ''): Holder {
     blocks: [],
     hashes: [],
     published: 0,
+    shareable: Number.POSITIVE_INFINITY,
     salt,
     usesPrefixCache: true,
   };

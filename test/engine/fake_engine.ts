@@ -24,7 +24,13 @@ const textless = new PromptEncoder({ tokenizer: null, chatTemplate: null });
 
 /** The engine's bookkeeping on a fake model; end of sequence is token 0. Its books are checked once more when the test has ended. */
 export function fakeEngine({ blocks = 64, parts, ...config }: FakeEngineOptions = {}) {
-  const full: SchedulerConfig = { maxNumSeqs: 8, maxNumBatchedTokens: 32, maxPrefillChunk: 32, ...config };
+  const full: SchedulerConfig = {
+    maxNumSeqs: 8,
+    maxNumBatchedTokens: 32,
+    maxPrefillChunk: 32,
+    invariant: false,
+    ...config,
+  };
   const scheduler = new Scheduler(full, new BlockManager(blocks, 4));
   const runner = new FakeRunner(full, blocks, 4);
   const engine = new EngineLoop({
