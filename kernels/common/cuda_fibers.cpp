@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -368,6 +369,8 @@ void* Thread::sharedVariable(const void* key, int line, size_t bytes, size_t ali
   return block->variable(key, line, bytes, alignment);
 }
 
+std::atomic<int64_t> launches{0};  // of all threads: see cuda_runtime_emulated.h
+
 void runGrid(const Launch& launch, void (*body)(void*), void* state) {
   const auto refuse = [&](const std::string& problem) {
     throw Error("the kernel launched by " + std::string(launch.op) + text(launch.where) + ": " + problem);
@@ -379,6 +382,7 @@ void runGrid(const Launch& launch, void (*body)(void*), void* state) {
   if (launch.sharedBytes < 0 || launch.sharedBytes > kMaxShared)
     refuse(std::to_string(launch.sharedBytes) + " bytes of shared memory");
 
+  ++launches;
   thread_local Stacks stacks;
   Order order;
   Block block(launch, body, state, stacks);

@@ -2,8 +2,8 @@
 // drives a GPU. It is as late as a GPU where that can be seen: an event has passed only when it is asked for a second time.
 // What a machine can have wrong is asked for in the environment, when a device is opened: COMPRESS_DISTILL_EMULATION_GPUS, how
 // many there are (default 1); _DRIVER, the CUDA version that the driver supports (12040: too old); _CAPABILITY, of a GPU that the
-// kernels were not built for (80); _MEMORY, the bytes it has; _LOST_AT, the number of the event behind which an illegal access
-// shows.
+// kernels were not built for (80); _MEMORY, the bytes it has; _LOST_AT, the number of the
+// kernel, counted from there, behind which an illegal access shows.
 #pragma once
 
 #include <atomic>
@@ -49,6 +49,8 @@ struct cudaDeviceProp {
 
 namespace cd::emulation {
 
+extern std::atomic<int64_t> launches;  // kernels that have run in this process
+
 constexpr size_t kMemory = size_t{1} << 30;  // as much as a test may take
 constexpr int kRuntime = 13000;              // CUDA's version
 
@@ -56,9 +58,8 @@ struct Gpu {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
   size_t used = 0, total = kMemory;
-  int64_t lostAt = INT64_MAX;
+  int64_t lostAt = INT64_MAX;  // of `launches`
   int count = 1, driver = kRuntime, capability = 0;  // 0: the one that the kernels were built for
-  std::atomic<int64_t> events{0};
 
   static Gpu& instance() {
     static Gpu gpu;
@@ -73,10 +74,10 @@ struct Gpu {
     driver = static_cast<int>(number("DRIVER", kRuntime));
     capability = static_cast<int>(number("CAPABILITY", 0));
     total = static_cast<size_t>(number("MEMORY", kMemory));
-    lostAt = number("LOST_AT", INT64_MAX);
-    events = 0;
+    const int64_t kernel = number("LOST_AT", 0);
+    lostAt = kernel > 0 ? launches + kernel : INT64_MAX;
   }
-  cudaError_t state() const { return events >= lostAt ? cudaErrorIllegalAddress : cudaSuccess; }
+  cudaError_t state() const { return launches >= lostAt ? cudaErrorIllegalAddress : cudaSuccess; }
 };
 
 struct Event {
@@ -192,9 +193,8 @@ inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return *event = new cd::emulation::Event, cudaSuccess;
 }
 inline cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   *event = {true, false, std::chrono::steady_clock::now()};
-  ++stream->events;
   return cudaSuccess;
 }
 inline cudaError_t cudaEventQuery(cudaEvent_t event) {

@@ -33,9 +33,10 @@ export class Device {
   }
 
   private constructor(name: string, options: DeviceOptions) {
-    const [, kind, number] = /^(cpu|cpu-chaos|cuda-emulated|cuda(?::(\d{1,3}))?)$/.exec(name) ?? [];
-    if (kind === undefined) throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
-    const backend = kind.startsWith('cpu') ? 'cpu' : kind === 'cuda-emulated' ? kind : 'cuda';
+    const [, kind, number] = /^(cpu|cpu-chaos|cuda(?:-emulated)?)(?::(\d{1,3}))?$/.exec(name) ?? [];
+    if (kind === undefined || (kind.startsWith('cpu') && number !== undefined))
+      throw new Error(`Expected device 'cpu' or 'cuda:N' but received '${name}'`);
+    const backend = kind.startsWith('cpu') ? 'cpu' : (kind as 'cuda' | 'cuda-emulated');
     const threads = options.threads ?? availableParallelism();
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
       throw new Error(`Expected 'threads' to be a whole number from 1 to 1024 but received ${threads}`);

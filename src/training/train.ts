@@ -14,6 +14,7 @@ import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
 import { type Dataset, type DatasetReport, loadDataset, type TokeniseProgress } from './dataset.js';
 import { exportAdapter, exportModel } from './export.js';
+import { freeMemory } from './free_memory.js';
 import type { Shards } from './fully_sharded.js';
 import { expectMemory, type MemoryPlan, planMemory } from './memory_plan.js';
 import {
@@ -119,7 +120,7 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   }
   const tokens = Math.min(config.sequenceLength * config.microBatch, dataset.report.tokens);
   const memory = planMemory(files.config, config, tokens);
-  const available = process.availableMemory();
+  const available = await freeMemory(config.device, config.mesh.dp);
   expectMemory(memory, config, available);
   const before = { validationRows: validation.count, memory, availableMemory: available };
   const run = await Run.open(config, dataset, before, fingerprint, options);
