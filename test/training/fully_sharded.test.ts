@@ -33,16 +33,21 @@ describe('fully sharded training', () => {
 
   // With one micro-batch a rank and no clipping nothing is summed in another order; 8-bit moments and bf16 then agree too.
   it.each([
-    ['full', 8, 'f32'],
-    ['full', 8, 'bf16'],
-    ['full', 32, 'bf16'],
-    ['lora', 8, 'bf16'],
+    ['full', 8, 'f32', 'masters'],
+    ['full', 8, 'bf16', 'masters'],
+    ['full', 32, 'bf16', 'masters'],
+    ['full', 8, 'bf16', 'stochastic rounding'],
+    ['full', 32, 'bf16', 'stochastic rounding'],
+    ['lora', 8, 'bf16', 'masters'],
   ] as const)(
-    'gives the bits that ranks with whole models do (%s, moments of %i bits, %s)',
-    async (method, bits, dtype) => {
+    'gives the bits that ranks with whole models do (%s, moments of %i bits, %s, %s)',
+    async (method, bits, dtype, rounding) => {
+      const stochasticRounding = rounding === 'stochastic rounding';
       for (const ranks of [2, 4]) {
         const shape = { gradientAccumulation: ranks, sequenceLength: 40, epochs: 3, maxGradNorm: 0 };
-        const settings = { method, bits, dtype, model: 'tied', activationCheckpointing: 'layer', ...shape } as const;
+        const activationCheckpointing = 'layer';
+        const common = { method, bits, dtype, stochasticRounding, activationCheckpointing } as const;
+        const settings = { ...common, model: 'tied', ...shape };
         const [whole] = await trainOnRanks(ranks, settings, documents);
         for (const part of await trainOnRanks(ranks, { ...settings, sharded: true }, documents)) {
           expect(part.losses).toEqual(whole!.losses);
