@@ -1,31 +1,17 @@
 // Whole runs with a model that several ranks keep parts of, in worker threads as the command line starts them.
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
 import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
 import { randomWord } from '../../src/training/philox.js';
 import { type TrainOptions, train } from '../../src/training/train.js';
 import { expectClose, modelFolder, relativeError } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
+import { conversationsFolder } from './conversations.js';
 
 describe('a fully sharded run', () => {
-  let folder: string;
-  let data: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'sharded-'));
-    data = join(folder, 'data.jsonl');
-    const rows = Array.from({ length: 24 }, (_, index) => ({
-      id: `q${index}`,
-      messages: [
-        { role: 'user', content: `What is ${index} plus ${index}?` },
-        { role: 'assistant', content: `<think>\n${'step '.repeat(index % 5)}\n</think>\n\n${2 * index}` },
-      ],
-    }));
-    await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const { folder, data } = conversationsFolder('sharded');
 
   const run = (output: string, changes: Partial<TrainSettings>, options: TrainOptions = {}) => {
     const shape = { sequenceLength: 150, maxSteps: 10, epochs: 8, gradientAccumulation: 5, validateEvery: 4 };

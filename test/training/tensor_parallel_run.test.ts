@@ -1,30 +1,15 @@
 // Whole runs with a model that several ranks hold together, in worker threads as the command line starts them.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseTrainConfig, type TrainSettings } from '../../src/training/config.js';
 import { readMetrics, readValidation, type StepMetrics } from '../../src/training/metrics.js';
 import { type TrainOptions, train } from '../../src/training/train.js';
 import { expectClose, modelFolder, relativeError } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
+import { conversationsFolder } from './conversations.js';
 
 describe('a tensor-parallel run', () => {
-  let folder: string;
-  let data: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'tensor-parallel-'));
-    data = join(folder, 'data.jsonl');
-    const rows = Array.from({ length: 24 }, (_, index) => ({
-      id: `q${index}`,
-      messages: [
-        { role: 'user', content: `What is ${index} plus ${index}?` },
-        { role: 'assistant', content: `<think>\n${'step '.repeat(index % 5)}\n</think>\n\n${2 * index}` },
-      ],
-    }));
-    await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const { folder, data } = conversationsFolder('tensor-parallel');
 
   const run = (output: string, changes: Partial<TrainSettings>, options: TrainOptions = {}) => {
     const shape = { sequenceLength: 150, maxSteps: 10, epochs: 8, gradientAccumulation: 4, validateEvery: 4 };

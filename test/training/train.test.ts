@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { loadModel } from '../../src/nn/load.js';
 import { Device } from '../../src/tensor/device.js';
 import { loadAdapter } from '../../src/training/adapter_files.js';
@@ -17,23 +16,10 @@ import {
 import { type TrainOptions, type TrainStart, train } from '../../src/training/train.js';
 import { expectClose, modelFolder } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
+import { conversationsFolder } from './conversations.js';
 
 describe('train', () => {
-  let folder: string;
-  let data: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'train-'));
-    data = join(folder, 'data.jsonl');
-    const rows = Array.from({ length: 24 }, (_, index) => ({
-      id: `q${index}`,
-      messages: [
-        { role: 'user', content: `What is ${index} plus ${index}?` },
-        { role: 'assistant', content: `<think>\n${'step '.repeat(index % 5)}\n</think>\n\n${2 * index}` },
-      ],
-    }));
-    await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const { folder, data } = conversationsFolder('train');
 
   const settings = (output: string, changes: Partial<TrainSettings> = {}): TrainSettings => ({
     ...{ model: modelFolder('chat'), data, output: join(folder, output), sequenceLength: 150, epochs: 4, threads: 2 },
