@@ -1,4 +1,3 @@
-#include "../common/cuda_hopper.h"
 #include "../common/dispatch.h"
 #include "cuda_decode.h"
 #include "cuda_forward.h"

@@ -6,6 +6,7 @@
 // does not see leave its state as it is.
 #pragma once
 
+#include "../common/cuda_hopper.h"
 #include "../common/cuda_wgmma.h"
 #include "cuda_forward.h"
 
@@ -85,6 +86,7 @@ template <int D>
 __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
     attendHopper(Forward<BFloat16, PackedKeys> a, const __grid_constant__ TensorMap keyMap,
                  const __grid_constant__ TensorMap valueMap) {
+#if CD_HOPPER
   using Shape = HopperForward<D>;
   constexpr int kKeys = Shape::kKeys;
   const Piece piece = findPiece<Shape::kRows>(a.documents, blockIdx.x);
@@ -231,6 +233,7 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
       storePair(a.o[out] + fragmentColumn(j, 0), o[j][2 * half] * factor, o[j][2 * half + 1] * factor);
     if (a.lse && lane % 4 == 0) a.lse[out] = softmax.lse();
   }
+#endif
 }
 
 }  // namespace cd::cuda::attend

@@ -7,6 +7,13 @@
 
 #include "cuda.h"
 
+// Bodies of such kernels are compiled for sm_90a alone: `#if CD_HOPPER`.
+#if defined(CD_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define CD_HOPPER 1
+#else
+#define CD_HOPPER 0
+#endif
+
 namespace cd::cuda {
 
 inline bool hopperKernels() {

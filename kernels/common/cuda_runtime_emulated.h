@@ -58,7 +58,7 @@ struct Gpu {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
   size_t used = 0, total = kMemory;
-  int64_t lostAt = INT64_MAX;  // of `launches`
+  int64_t lostAt = INT64_MAX;                        // of `launches`
   int count = 1, driver = kRuntime, capability = 0;  // 0: the one that the kernels were built for
 
   static Gpu& instance() {
