@@ -58,8 +58,14 @@ function parseJson(text: string): object {
 }
 
 /** An option without which the command does not run. Unlike commander's own, a misspelt option is reported before a missing one. */
-export function addRequiredOption(command: Command, flags: string, description: string): void {
+export function addRequiredOption<T>(
+  command: Command,
+  flags: string,
+  description: string,
+  parse?: (text: string) => T,
+): void {
   const option = new Option(flags, `${description} (required)`);
+  if (parse) option.argParser(parse);
   command.addOption(option).hook('preAction', () => {
     if (command.getOptionValue(option.attributeName()) === undefined)
       command.error(`error: required option '${flags}' not specified`);

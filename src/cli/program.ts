@@ -5,6 +5,7 @@ import { addBench } from './bench.js';
 import { addDoctor } from './doctor.js';
 import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
+import { addLaunch } from './launch.js';
 import { addMerge } from './merge.js';
 import { addModels } from './models.js';
 import { addGlobalOptions } from './options.js';
@@ -50,6 +51,7 @@ export function createProgram(): Command {
     addPlan,
     addWatch,
     addTrain,
+    addLaunch,
     addGenerate,
     addScore,
     addInspect,

@@ -3,7 +3,7 @@ import { readYaml } from '../data/yaml_file.js';
 import { createProgress, formatDuration, type Meter } from '../pipeline/progress.js';
 import { tokeniseMeter } from '../pipeline/tokenise_meter.js';
 import { describeMemory, formatBytes } from '../training/memory_plan.js';
-import type { TrainStart } from '../training/train.js';
+import type { TrainOptions, TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
 import { addMeshOption, type GlobalOptions } from './options.js';
 import { runStages } from './run.js';
@@ -47,12 +47,13 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
   const config = await parseTrainingFile(value, file, options);
   await interruptible('The same command resumes from the last checkpoint.', async (signal) => {
     const { train } = await import('../training/train.js');
+    const { withProcesses } = await import('../distributed/with_processes.js');
     const progress = createProgress();
     let meter: Meter | null = null;
     let step = '';
     let validation = '';
     const state = () => step + validation;
-    const work = train(config, {
+    const options: TrainOptions = {
       signal,
       onTokenise: tokeniseMeter(progress),
       onStart: (start) => {
@@ -72,8 +73,14 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
       onValidation: ({ validationLoss, validationObjective: own }) => {
         validation = ` · validation ${validationLoss.toFixed(4)}${own === undefined ? '' : `, objective ${own.toFixed(4)}`}`;
       },
-    });
-    const result = await work.finally(() => meter?.finish());
+    };
+    const result = await withProcesses(config.mesh, async (processes) => {
+      // The first process writes and speaks for all.
+      if (processes === null || processes.rank === 0) return train(config, { ...options, processes });
+      await train(config, { signal, processes });
+      return null;
+    }).finally(() => meter?.finish());
+    if (result === null) return;
     if (meter === null) progress.note('This run is finished; `resume: false` in its file would do it anew.');
     console.log(
       `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}${result.validationLoss == null ? '' : `, validation loss ${result.validationLoss.toFixed(4)}`}`,

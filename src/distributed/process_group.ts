@@ -20,6 +20,8 @@ export interface ProcessGroupOptions {
 export class ProcessGroup {
   readonly rank: number;
   readonly size: number;
+  /** Which process of its machine this is. */
+  readonly localRank: number;
   /** The same on all processes, and another one for every run: what names of communicators begin with. */
   name = '';
   /** Why the run cannot go on, once it cannot. */
@@ -60,6 +62,7 @@ export class ProcessGroup {
   private constructor(setup: ControlSetup) {
     this.rank = setup.rank;
     this.size = setup.size;
+    this.localRank = setup.localRank;
     this.worker = new Worker(workerFile('src/distributed/control_worker'), { workerData: setup });
     this.ended = new Promise((resolve) => this.worker.once('exit', resolve));
     this.worker.on('message', (news: ControlNews) => this.hear(news));

@@ -1,8 +1,11 @@
-// Data parallelism in one process: the calling thread is rank 0, every other rank a worker thread with a device and a copy of
-// the model of its own. Gradients meet in the communicator; windows and weights are the same on all ranks.
+// Data parallelism: the calling thread is the first rank of its process, every other one a worker thread with a device and a copy
+// of the model of its own. Gradients meet in the communicator; windows and weights are the same on all ranks.
 
 import { Worker } from 'node:worker_threads';
 import { isRankFailure } from '../distributed/communicator.js';
+import { rankDevice } from '../distributed/mesh_shape.js';
+import type { ProcessGroup } from '../distributed/process_group.js';
+import { localRanks } from '../distributed/with_processes.js';
 import { workerFile } from '../distributed/worker_file.js';
 import { UserError } from '../errors.js';
 import { type RankDuties, type RankSetup, trainRank } from './rank.js';
@@ -14,17 +17,27 @@ const graceMilliseconds = 5000;
 let groups = 0;
 
 /**
- * Trains on `ranks` ranks. @returns whether the run was finished
+ * Trains on `ranks` ranks, divided among the processes. @returns whether the run was finished
+ * @param duties null in all processes but the first
  * @throws the error of the rank that failed first for a reason of its own
  */
 export async function trainDataParallel(
-  setup: Omit<RankSetup, 'rank' | 'group'>,
-  duties: RankDuties,
+  common: Omit<RankSetup, 'rank' | 'group' | 'device' | 'processOf'>,
+  duties: RankDuties | null,
+  processes: ProcessGroup | null = null,
 ): Promise<boolean> {
-  const group = `training-${process.pid}-${++groups}`;
-  const workers = Array.from({ length: setup.ranks - 1 }, (_, index) =>
-    startRank({ ...setup, group, rank: index + 1 }),
-  );
+  const { mesh, device } = common.config;
+  const { first, count } = localRanks(mesh, processes);
+  const setup = {
+    ...common,
+    group: `${processes?.name ?? process.pid}-training-${++groups}`,
+    processOf: Array.from({ length: processes === null ? 0 : common.ranks }, (_, rank) => Math.floor(rank / count)),
+  };
+  const place = (index: number) => ({
+    rank: first + index,
+    device: rankDevice(device, (processes?.localRank ?? 0) * count + index),
+  });
+  const workers = Array.from({ length: count - 1 }, (_, index) => startRank({ ...setup, ...place(index + 1) }));
   const errors: Error[] = [];
   let ending = false; // from then on ranks end because they are told to, which is no error of theirs
   const settle = (promise: Promise<unknown>) =>
@@ -33,7 +46,7 @@ export async function trainDataParallel(
     });
   const endWorkers = () => Promise.all(workers.map(({ worker }) => worker.terminate()));
   try {
-    const own = trainRank({ ...setup, group, rank: 0 }, duties);
+    const own = trainRank({ ...setup, ...place(0) }, duties);
     const others = workers.map(({ done }) => settle(done));
     await Promise.race([settle(own), ...others]);
     if (errors.length > 0) {
@@ -46,7 +59,7 @@ export async function trainDataParallel(
       await endWorkers();
     }
     const finished = await own.catch((error: Error) => {
-      // What rank 0 has to say for itself counts most, but not that a collective failed because another rank had left.
+      // What this rank has to say for itself counts most, but not that a collective failed because another rank had left.
       throw error instanceof UserError ? error : cause(errors);
     });
     await Promise.all(others);

@@ -1,7 +1,7 @@
 // One rank of a training run: its own device, model, optimizer and share of every window.
 
 import { Communicator } from '../distributed/communicator.js';
-import { rankDevice } from '../distributed/mesh_shape.js';
+import { expectSameWeights } from '../distributed/same_weights.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import type { CausalLM } from '../nn/model.js';
@@ -47,6 +47,9 @@ export interface RankSetup {
   readonly ranks: number;
   /** Name of the group that the ranks meet in. */
   readonly group: string;
+  /** The process of each rank; empty where there is one. */
+  readonly processOf: readonly number[];
+  readonly device: string;
   readonly threads: number;
   readonly checkpoint: Checkpoint | null;
   /** Floating-point operations a second that all ranks together can do; null: not known. */
@@ -86,8 +89,8 @@ function trainedParameters({ method, lora }: TrainConfig, model: CausalLM): Para
  * @throws {DivergenceError} when loss or gradients are not finite; the state before that step has been saved
  */
 export async function trainRank(setup: RankSetup, duties: RankDuties | null): Promise<boolean> {
-  const { config, rank, group, threads, checkpoint, peakFlops } = setup;
-  const device = Device.open(rankDevice(config.device, rank), { threads });
+  const { config, rank, group, processOf, threads, checkpoint, peakFlops } = setup;
+  const device = Device.open(setup.device, { threads });
   let data: TokenisedFile | null = null;
   try {
     data = await TokenisedFile.open(setup.documents.path);
@@ -96,7 +99,8 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     // World rank r has the tensor-parallel index r % tp and the data-parallel index ⌊r / tp⌋.
     const { dp, tp } = config.mesh;
     const [dpRank, tpRank] = [Math.floor(rank / tp), rank % tp];
-    const communicator = dp > 1 ? new Communicator(device, `${group}-dp${tpRank}`, dpRank, dp) : null;
+    const across = { processOf: processOf.filter((_, other) => other % tp === tpRank) };
+    const communicator = dp > 1 ? new Communicator(device, `${group}-dp${tpRank}`, dpRank, dp, across) : null;
     const together = tp > 1 ? new Communicator(device, `${group}-tp${dpRank}`, tpRank, tp) : null;
     const shards = communicator && config.fullyShard ? new Shards(communicator) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
@@ -132,6 +136,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
         if (!shards.tensors.has(name)) shards.add(name, tensor, masters.get(name));
       await shards.expectSound();
     }
+    if (communicator && !shards) await expectSameWeights(model.weights, communicator);
     const parameters = trainedParameters(config, model);
     let trainable = 0;
     const parts = parameterParts(model);

@@ -5,6 +5,8 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { meshSize, rankThreads } from '../distributed/mesh_shape.js';
+import type { ProcessGroup } from '../distributed/process_group.js';
+import { localRanks } from '../distributed/with_processes.js';
 import { UserError } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
@@ -60,6 +62,8 @@ export interface TrainOptions {
   readonly onStep?: ((metrics: StepMetrics, totalSteps: number) => void) | undefined;
   readonly onSkip?: ((skipped: SkippedStep) => void) | undefined;
   readonly onValidation?: ((metrics: ValidationMetrics) => void) | undefined;
+  /** The processes that train together, each with its share of the ranks. The first one writes. Default: this one alone. */
+  readonly processes?: ProcessGroup | null;
 }
 
 export interface TrainResult {
@@ -111,40 +115,76 @@ interface Subject {
 
 async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions): Promise<TrainResult> {
   const { config, files } = subject;
-  const { signal } = options;
+  const { signal, processes = null } = options;
+  const leads = processes === null || processes.rank === 0;
   const { training, validation } = await splitDocuments(dataset.documents, config.validationSplit, config.seed);
   const fingerprint = runFingerprint(subject, dataset);
-  if (config.resume) {
-    const finished = await finishedRun(config.output, fingerprint);
-    if (finished) return finished;
-  }
+  await expectOneRun(processes, fingerprint);
+  const finished = leads && config.resume ? await finishedRun(config.output, fingerprint) : null;
+  const known = await ofTheFirst(processes, finished);
+  if (known) return known;
   const tokens = Math.min(config.sequenceLength * config.microBatch, dataset.report.tokens);
   const memory = planMemory(files.config, config, tokens);
-  const available = await freeMemory(config.device, config.mesh.dp);
+  // Of all ranks together, as the plan is; a process knows its own machine, and takes the others' for such.
+  const machines = processes?.size ?? 1;
+  const available = machines * (await freeMemory(config.device, config.mesh.dp / machines));
   expectMemory(memory, config, available);
   const before = { validationRows: validation.count, memory, availableMemory: available };
-  const run = await Run.open(config, dataset, before, fingerprint, options);
+  const run = leads ? await Run.open(config, dataset, before, fingerprint, options) : null;
   const threads = config.threads ?? availableParallelism();
+  const peak = await measurePeak(config.device, threads, config.dtype);
   const setup = {
     config,
     documents: training.selection,
     validation: validation.selection,
     ranks: meshSize(config.mesh),
-    threads: rankThreads(threads, meshSize(config.mesh)),
-    checkpoint: run.checkpoint,
-    peakFlops: await measurePeak(config.device, threads, config.dtype),
+    threads: rankThreads(threads, localRanks(config.mesh, processes).count),
+    checkpoint: await commonCheckpoint(processes, run?.checkpoint ?? null, config.output),
+    peakFlops: peak && peak * (processes?.size ?? 1),
   };
   try {
-    if (await trainDataParallel(setup, run)) return run.result!;
+    const isFinished = await trainDataParallel(setup, run, processes);
+    const result = await ofTheFirst(processes, run?.result ?? null);
+    if (isFinished && result) return result;
   } catch (error) {
     if (!(error instanceof DivergenceError)) throw fullDisk(error, config.output) ?? error;
-    const kept = await latestCheckpoint(run.checkpoints);
+    const kept = await latestCheckpoint(checkpointFolder(config.output));
     throw new DivergenceError(
       `${error.message}${kept ? `; the state after step ${kept.step} is kept in ${kept.path}` : ''}`,
     );
   }
   signal?.throwIfAborted();
-  throw new Error('Expected the run to be finished or aborted');
+  throw processes
+    ? new UserError('Stopped with the first process')
+    : new Error('Expected the run to be finished or aborted');
+}
+
+/** What the first process has to say; its own value where there is one process. */
+async function ofTheFirst<T>(processes: ProcessGroup | null, value: T): Promise<T> {
+  return processes === null ? value : (await processes.gather(value))[0]!;
+}
+
+async function expectOneRun(processes: ProcessGroup | null, fingerprint: string): Promise<void> {
+  const all = (await processes?.gather(fingerprint)) ?? [fingerprint];
+  const other = all.findIndex((one) => one !== all[0]);
+  if (other < 0) return;
+  throw new UserError(
+    `Expected the same settings, model and data in every process but those of process ${other} are not those of process 0; start all from the same files`,
+  );
+}
+
+/** The checkpoint that the first process goes on from, as this one sees it. */
+async function commonCheckpoint(
+  processes: ProcessGroup | null,
+  own: Checkpoint | null,
+  output: string,
+): Promise<Checkpoint | null> {
+  const step = await ofTheFirst(processes, own?.step ?? 0);
+  const seen = processes?.rank ? await latestCheckpoint(checkpointFolder(output)) : own;
+  if ((seen?.step ?? 0) === step) return seen;
+  throw new UserError(
+    `${output}: Expected the checkpoint of step ${step} that process 0 goes on from but process ${processes!.rank} sees ${seen ? `that of step ${seen.step}` : 'none'}; 'output' must lie on a file system that all processes share`,
+  );
 }
 
 /** What an error of the file system that means lack of room comes to; null for any other. */

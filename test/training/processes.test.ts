@@ -1,0 +1,123 @@
+// Training in several processes, started by the command as a user does.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { modelFolder } from '../support/fixtures.js';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'processes-'));
+  const rows = Array.from({ length: 24 }, (_, index) => ({
+    id: `q${index}`,
+    messages: [
+      { role: 'user', content: `What is ${index} plus ${index}?` },
+      { role: 'assistant', content: `${'so '.repeat(index % 5)}${2 * index}` },
+    ],
+  }));
+  writeFileSync(join(folder, 'data.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function settings(output: string, more = ''): string {
+  const path = join(folder, `${output}.yaml`);
+  writeFileSync(
+    path,
+    `model: ${modelFolder('chat')}
+data: ${join(folder, 'data.jsonl')}
+output: ${join(folder, output)}
+tokenisedFolder: ${join(folder, `tokenised-${output}`)}
+sequenceLength: 150
+epochs: 8
+validationSplit: 0
+gradientAccumulation: 4
+learningRate: 0.01
+checkpointEvery: 2
+threads: 2
+mesh: { dp: 4 }
+lora: { rank: 4, dropout: 0.2 }
+${more}`,
+  );
+  return path;
+}
+
+interface Ended {
+  code: number | null;
+  errors: string[];
+}
+
+async function ended(child: ChildProcess): Promise<Ended> {
+  let text = '';
+  child.stderr!.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, errors: text.split('\n').filter((line) => line.startsWith('error:')) };
+}
+
+function command(args: string[], environment: Record<string, string> = {}): ChildProcess {
+  return spawn(process.execPath, [resolve('dist/src/cli/main.js'), ...args], {
+    cwd: folder,
+    env: { ...process.env, NO_COLOR: '1', ...environment },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+}
+
+const weights = (output: string): Buffer => readFileSync(join(folder, output, 'adapter_model.safetensors'));
+const losses = (output: string): number[] =>
+  readFileSync(join(folder, output, 'metrics.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { loss: number }).loss);
+
+it('trains in two processes of two ranks with the bits of four ranks in one, and goes on after one was killed', async () => {
+  expect(await ended(command(['train', settings('one')]))).toEqual({ code: 0, errors: [] });
+  const two = await ended(command(['launch', '--processes', '2', '--', 'train', settings('two')]));
+  expect(two).toEqual({ code: 0, errors: [] });
+  expect(losses('two')).toEqual(losses('one'));
+  expect(weights('two').equals(weights('one'))).toBe(true);
+
+  const victim = settings('killed');
+  const killed = command(['launch', '--processes', '2', '--', 'train', victim]);
+  const done = ended(killed);
+  const checkpoints = join(folder, 'killed', 'checkpoints');
+  const seen = (): string[] => {
+    try {
+      return readdirSync(checkpoints).filter((name) => /^step-\d+$/.test(name));
+    } catch {
+      return [];
+    }
+  };
+  while (seen().length === 0 && killed.exitCode === null) await new Promise((next) => setTimeout(next, 5));
+  killRank1(killed.pid!);
+  const { code, errors } = await done;
+  expect(code).toBe(1);
+  expect(errors).toEqual([expect.stringMatching(/^error: process 1 \(ranks 2 and 3\) at .* has ended$/)]);
+  expect(seen().length).toBeGreaterThan(0);
+  expect(await ended(command(['launch', '--processes', '2', '--', 'train', victim]))).toEqual({ code: 0, errors: [] });
+  expect(weights('killed').equals(weights('one'))).toBe(true);
+});
+
+/** The process that `launch` started as RANK=1. */
+function killRank1(parent: number): void {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(/\s+/);
+  const isRank1 = (pid: string): boolean => readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes('RANK=1');
+  process.kill(Number(children.find(isRank1)), 'SIGKILL');
+}
+
+it('says on every process what is not alike', async () => {
+  const port = String(20_000 + (process.pid % 20_000));
+  const common = { WORLD_SIZE: '2', MASTER_PORT: port };
+  const both = await Promise.all([
+    ended(command(['train', settings('alike')], { ...common, RANK: '0' })),
+    ended(command(['train', settings('unlike', 'seed: 3')], { ...common, RANK: '1' })),
+  ]);
+  for (const { code, errors } of both) {
+    expect(code).toBe(1);
+    expect(errors).toEqual([
+      expect.stringMatching(/^error: Expected the same settings, model and data in every process but/),
+    ]);
+  }
+});
