@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { expectOneProcess } from '../distributed/process_environment.js';
 import type { Completion } from '../engine/completion.js';
 import type { GenerateRequest } from '../engine/prompt.js';
 import type { RequestServer } from '../engine/request_server.js';
@@ -58,6 +59,7 @@ export function addGenerate(program: Command): void {
 }
 
 async function generate(options: Options, command: Command): Promise<void> {
+  expectOneProcess('generate');
   const { samplingParams } = await import('../engine/sampling_params.js');
   const sampling = pickSampling({ ...options });
   const engineOptions = pickEngineOptions({ ...options });

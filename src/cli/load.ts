@@ -57,8 +57,9 @@ export async function withEngine<T>(
   const { fingerprint, weights } = await resolveModel(model);
   weights.close();
   const engine = await Replicas.create(mesh, { model, device, dtype, threads, engine: engineOptions });
-  // Which replica wrote a row does not matter, so they go on from what one engine left, and the other way round.
-  return closing(engine, () => work({ engine, dependencies: [fingerprint, device, dtype ?? 'f32'] }));
+  // Which replica wrote a row does not matter, so they go on from what one engine left; over how many ranks its sums were divided does.
+  const ranks = mesh.tp > 1 ? [{ tp: mesh.tp }] : [];
+  return closing(engine, () => work({ engine, dependencies: [fingerprint, device, dtype ?? 'f32', ...ranks] }));
 }
 
 async function closing<T>(engine: RequestServer<unknown>, work: () => Promise<T>): Promise<T> {

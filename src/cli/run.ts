@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
+import { expectOneProcess } from '../distributed/process_environment.js';
 import type { StudyConfig } from '../pipeline/config.js';
 import type { StageName } from '../pipeline/context.js';
 import type { Prediction } from '../pipeline/predict.js';
@@ -98,6 +99,7 @@ async function announce(config: StudyConfig, services: Services, progress: Progr
 
 /** Runs some stages of the study in `file`; default all. */
 export async function runStages(file: string, options: GlobalOptions, only?: readonly StageName[]): Promise<void> {
+  expectOneProcess('run');
   const { config, text } = await read(file, options);
   await interruptible('The same command goes on from what is finished.', async (signal) => {
     await fetchMissing(modelsOf(config), signal);

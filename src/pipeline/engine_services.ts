@@ -122,7 +122,9 @@ export function createEngineServices(
     known ??= (async () => {
       const device = Device.open(config.device, deviceOptions);
       try {
-        return await numericsOf(device, config.dtype);
+        // Over how many ranks a sum is divided decides its last bits; how many replicas there are does not.
+        const bits = await numericsOf(device, config.dtype);
+        return config.mesh.tp > 1 ? `${bits} tp ${config.mesh.tp}` : bits;
       } finally {
         await device.close();
       }

@@ -171,3 +171,13 @@ test('replicas write the rows of one engine, and say how the threads are divided
     expect.stringContaining("Expected a mesh such as dp=2, tp=4 or dp=2,tp=4 but received 'dp=two'"),
   ]);
 });
+
+test('several processes of it are refused, before anything is loaded', () => {
+  writeRows(join(folder(), 'in.jsonl'), [{ id: 1, tokens: [3] }]);
+  const args = ['generate', '--model', modelFolder('tied'), '--prompts', 'in.jsonl', '--out', 'out.jsonl'];
+  const { status, errors } = run(args, folder(), { WORLD_SIZE: '2', RANK: '1' });
+  expect({ status, errors }).toEqual({
+    status: 1,
+    errors: [expect.stringContaining("Expected 'generate' in one process but WORLD_SIZE is 2")],
+  });
+});
