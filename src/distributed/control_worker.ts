@@ -260,8 +260,8 @@ port.on('message', (order: ControlOrder) => {
 
 try {
   const dataPort = native.listenForPeers();
+  watch(); // from the first word on: the meeting may take longer than anybody may be silent
   await (setup.rank === 0 ? host(dataPort) : knock(dataPort));
-  watch();
 } catch (error) {
   fail((error as Error).message);
 }
