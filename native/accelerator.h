@@ -41,6 +41,13 @@ class Accelerator {
   virtual void launchGraph(void* graph) = 0;
   virtual void freeGraph(void* graph) = 0;
 
+  // A second stream, for collectives. It and the following four may be used by another thread that has called `attach`.
+  virtual void* collectiveStream() = 0;
+  virtual void* point(void* stream) = 0;               // marks this point of a stream; to be dropped
+  virtual void follow(void* stream, void* point) = 0;  // what is launched on the stream from here on runs behind the point
+  virtual bool reached(void* point) = 0;               // whether all before it is done; does not wait
+  virtual void drop(void* point) = 0;
+
   // A point of the stream to measure from or to; seconds between two that have passed, which are spent by asking.
   virtual void* mark() = 0;
   virtual double secondsBetween(void* start, void* end) = 0;

@@ -31,6 +31,7 @@ struct Command {
   bool stepwise = false;                // they follow as commands of their own
   std::vector<Failure> failures;        // else: what they reported
 
+  int64_t after = 0;                      // the collective that it comes behind; 0: none
   Poison poison;                          // why it did not run
   uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
   void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile

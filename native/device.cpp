@@ -26,6 +26,7 @@ void Command::clear() {
   replayed.reset();
   stepwise = false;
   failures.clear();
+  after = 0;
   poison.reset();
   fence = 0;
   start = end = nullptr;
@@ -42,7 +43,10 @@ Device::Device(const DeviceOptions& options)
       profile_(options.profile && accelerator_),
       debug_(accelerator_ && std::getenv("COMPRESS_DISTILL_DEBUG")),
       failures_(accelerator_.get()),
-      thread_([this] { loop(); }) {}
+      thread_([this] { loop(); }) {
+  communicators_.reserve(kMaxCommunicators);
+  collectives_.reserve(kMaxCommunicators);
+}
 
 Device::~Device() {
   stop();
@@ -54,6 +58,7 @@ Device::~Device() {
 
 void Device::stop() {
   for (const auto& communicator : communicators_) communicator->leave();
+  if (collectiveStream_) collectiveStream_->stop();
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -64,6 +69,7 @@ void Device::stop() {
 
 int64_t Device::allocate(int64_t bytes) {
   std::shared_ptr<Storage> storage = allocator_.allocate(bytes);
+  takeLent(*storage);
   if (chaos_) {
     storage->address = resolve(storage->block);  // the disguise is its own inverse
     chaosFill(storage);
@@ -83,6 +89,7 @@ void Device::release(int64_t handle) {
   handles_[handle].reset();
   freeHandles_.push_back(handle);
   if (chaos_) chaosFill(storage);
+  lend(*storage);
   allocator_.release(storage);
 }
 
@@ -98,15 +105,14 @@ void* Device::resolve(void* address) const {
 
 // Fills a block with NaN (0xffff…) in stream order, when it changes hands.
 void Device::chaosFill(const std::shared_ptr<Storage>& storage) {
-  void* address = storage->block;
   const int64_t bytes = storage->blockBytes;
   enqueueJob(
-      nullptr,
-      [this, address, bytes](void*) {
+      storage,
+      [this, bytes](void* address) {
         if (accelerator_) accelerator_->fill(address, 0xff, bytes);
         else std::memset(address, 0xff, bytes);
       },
-      nullptr);
+      nullptr, true);
 }
 
 std::unique_ptr<Command> Device::command() {
@@ -118,10 +124,12 @@ std::unique_ptr<Command> Device::command() {
 }
 
 void Device::enqueue(std::unique_ptr<Command> command) {
+  if (command->op && command->op->collective) return enqueueCollective(std::move(command));
   if (recording_) {
     recording_->add(std::move(command));
     return;
   }
+  if (command->after == 0) command->after = collectiveBefore(*command);
   bool asleep;
   {
     std::lock_guard lock(mutex_);
@@ -184,7 +192,12 @@ void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t byte
       std::move(done));
 }
 
-void Device::fence(std::function<void(const Poison&)> done) { enqueueJob(nullptr, nullptr, std::move(done)); }
+void Device::fence(std::function<void(const Poison&)> done) {
+  std::unique_ptr<Command> command = this->command();
+  command->done = std::move(done);
+  if (collectiveStream_) command->after = collectiveStream_->enqueued();
+  enqueue(std::move(command));
+}
 
 double Device::measureRate(int rate) {
   return accelerator_ ? accelerator_->measureRate(rate) : cd::measureRate(static_cast<Rate>(rate), threads());
@@ -193,13 +206,8 @@ double Device::measureRate(int rate) {
 void Device::wait() {
   std::unique_lock lock(mutex_);
   idle_.wait(lock, [&] { return completed_.load() == enqueued_.load() || stopping_; });
-}
-
-int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
-  wait();  // the stream's thread reads the list without a lock
-  collectives_.push_back(communicator.get());
-  communicators_.push_back(std::move(communicator));
-  return static_cast<int>(collectives_.size()) - 1;
+  lock.unlock();
+  if (collectiveStream_) collectiveStream_->awaitAll();
 }
 
 }  // namespace cd

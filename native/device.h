@@ -14,9 +14,11 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "backend.h"
+#include "collective_stream.h"
 #include "command.h"
 #include "communicator.h"
 #include "failure_log.h"
@@ -80,6 +82,7 @@ class Device {
 
   void wait();  // blocks until the stream is idle
 
+  static constexpr size_t kMaxCommunicators = 64;
   int addCommunicator(std::unique_ptr<Communicator> communicator);
   const std::vector<Collective*>& collectives() const { return collectives_; }
   void stop();  // no command runs after this
@@ -112,11 +115,19 @@ class Device {
   void launch(Command& command, Failure* failure, int32_t* failureCount);
   void replayHere(Recording& recording);
   void launchKernel(Command& command, Failure* failure, int32_t* failureCount);
+  bool prepare(Command& command);
+  void run(Command& command, const Call& call);
   void retire(Command& command, const Failure* failure);
   void retireReplay(const Command& command);
   void retireKernel(Command& command, const Failure* failure);
   void* resolve(void* address) const;
   void chaosFill(const std::shared_ptr<Storage>& storage);
+
+  void enqueueCollective(std::unique_ptr<Command> command);
+  int64_t collectiveBefore(const Command& command) const;
+  void lend(const Storage& storage);
+  void takeLent(Storage& storage);
+  void launchCollective(Command& command);
 
   // On an accelerator
   void launchAhead(std::unique_ptr<Command> command);
@@ -140,6 +151,8 @@ class Device {
   std::vector<int64_t> freeHandles_;
   std::vector<std::unique_ptr<Communicator>> communicators_;
   std::vector<Collective*> collectives_;
+  std::unordered_map<void*, int64_t> lent_;  // blocks given back while a collective uses them: its number
+  int64_t lentOfPools_ = 0;                  // the last collective that uses a block given back to a pool
 
   std::shared_ptr<Recording> recording_;                // in progress
   std::vector<std::shared_ptr<Recording>> recordings_;  // by number; null: disposed
@@ -157,6 +170,7 @@ class Device {
   FailureLog failures_;
   Poison lost_;
 
+  std::unique_ptr<CollectiveStream> collectiveStream_;  // from the first communicator on
   std::thread thread_;
 };
 

@@ -89,6 +89,7 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
     chaosState_ = chaosState_ * 6364136223846793005ull + 1442695040888963407ull;
     if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
   }
+  if (command.after > 0 && !collectiveStream_->follow(command.after)) command.poison = poisonOf("The device was closed");
   if (command.op) return launchKernel(command, failure, failureCount);
   if (command.replayed) {
     if (!accelerator_) replayHere(*command.replayed);
@@ -104,17 +105,8 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
   }
 }
 
-// What is poisoned is known here on the CPU only. An accelerator runs commands whose arguments turn out to be poisoned; their
-// retirement, in order, says so.
 void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCount) {
-  const int tensors = static_cast<int>(command.tensors.size());
-  for (int index = 0; index < tensors && !command.poison; ++index) {
-    if (!accelerator_ && command.storages[index] && command.op->parameter(index).access != Access::Out)
-      command.poison = command.storages[index]->poison;
-    command.tensors[index].data =
-        command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
-  }
-  if (command.poison) return;
+  if (!prepare(command)) return;
   Call call{command.op, command.tensors.data(), command.attributes.data(), &parallel_, &scratch_, collectives_.data()};
   call.groups = command.groups;
   if (accelerator_) {
@@ -122,15 +114,33 @@ void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCo
     call.failure = failure;
     call.failureCount = failureCount;
   }
+  run(command, call);
+}
+
+// Makes the addresses real ones. False: an argument is poisoned, which is known here on the CPU only. An accelerator runs
+// commands whose arguments turn out to be poisoned; their retirement, in order, says so.
+bool Device::prepare(Command& command) {
+  const int tensors = static_cast<int>(command.tensors.size());
+  for (int index = 0; index < tensors && !command.poison; ++index) {
+    if (!accelerator_ && command.storages[index] && command.op->parameter(index).access != Access::Out)
+      command.poison = command.storages[index]->poison;
+    command.tensors[index].data =
+        command.tensors[index].present ? static_cast<char*>(resolve(command.tensors[index].data)) : nullptr;
+  }
+  return !command.poison;
+}
+
+void Device::run(Command& command, const Call& call) {
+  const bool isOperation = !command.op->collective;  // of this stream, and not of the collectives' own
   try {
-    if (profile_) command.start = accelerator_->mark();
+    if (profile_ && isOperation) command.start = accelerator_->mark();
     const auto start = std::chrono::steady_clock::now();
     command.kernel(call);
     costs_[command.number].calls.fetch_add(1, std::memory_order_relaxed);
-    if (profile_) command.end = accelerator_->mark();
+    if (profile_ && isOperation) command.end = accelerator_->mark();
     else
       costs_[command.number].nanoseconds.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
-    if (debug_) accelerator_->synchronise();  // what goes wrong there is told as this operation's
+    if (debug_ && isOperation) accelerator_->synchronise();  // what goes wrong there is told as this operation's
   } catch (const std::exception& error) {
     command.poison = poisonOf(describe(command, error.what()));
   }
@@ -138,6 +148,8 @@ void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCo
 
 // failure: what the command's kernel reported, or null.
 void Device::retire(Command& command, const Failure* failure) {
+  // Its arguments' poison is known when the collectives before it are through.
+  if (command.after > 0 && accelerator_) collectiveStream_->awaitRetired(command.after);
   if (command.op) return retireKernel(command, failure);
   if (command.replayed && accelerator_) retireReplay(command);
   if (command.target) {

@@ -43,6 +43,7 @@ struct Storage {
   Poison poison;               // touched by the stream's thread only
   std::shared_ptr<Pool> pool;  // where the block goes back to; null: to everybody
   bool released = false;       // its block may have another owner
+  int64_t collective = 0;      // the last one that uses the block, by number; 0: none
 
   Storage(void* block, int64_t bytes, int64_t blockBytes) : block(block), address(block), bytes(bytes), blockBytes(blockBytes) {}
 };

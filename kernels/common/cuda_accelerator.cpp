@@ -2,6 +2,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 
 #include "cuda_backend.h"
 #include "cuda_pinned.h"
@@ -97,9 +98,14 @@ class CudaAccelerator : public Accelerator {
     cudaStreamSynchronize(stream_);
     for (const Fence& fence : fences_) cudaEventDestroy(fence.event);
     for (cudaEvent_t event : spareEvents_) cudaEventDestroy(event);
-    for (cudaEvent_t event : spareMarks_) cudaEventDestroy(event);
+    for (const auto* spare : {&spareMarks_, &sparePoints_})
+      for (cudaEvent_t event : *spare) cudaEventDestroy(event);
     uploads_.close();
     readBacks_.close();
+    if (collectiveStream_) {
+      cudaStreamSynchronize(collectiveStream_);
+      cudaStreamDestroy(collectiveStream_);
+    }
     cudaStreamDestroy(stream_);
   }
 
@@ -223,6 +229,43 @@ class CudaAccelerator : public Accelerator {
     cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
   }
 
+  void* collectiveStream() override {
+    std::lock_guard lock(pointsMutex_);
+    if (!collectiveStream_) {
+      // Before the operations: what waits for other GPUs should begin as early as it can.
+      int least = 0, greatest = 0;
+      check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for priorities");
+      check(cudaStreamCreateWithPriority(&collectiveStream_, cudaStreamNonBlocking, greatest), "creating a stream");
+    }
+    return collectiveStream_;
+  }
+  void* point(void* stream) override {
+    cudaEvent_t event = nullptr;
+    {
+      std::lock_guard lock(pointsMutex_);
+      if (!sparePoints_.empty()) {
+        event = sparePoints_.back();
+        sparePoints_.pop_back();
+      }
+    }
+    if (!event) check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+    check(cudaEventRecord(event, static_cast<cudaStream_t>(stream)), "recording an event");
+    return event;
+  }
+  void follow(void* stream, void* point) override {
+    check(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), static_cast<cudaEvent_t>(point), 0), "waiting for an event");
+  }
+  bool reached(void* point) override {
+    const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(point));
+    if (error == cudaErrorNotReady) return false;
+    check(error, "running the collectives launched before");
+    return true;
+  }
+  void drop(void* point) override {
+    std::lock_guard lock(pointsMutex_);
+    sparePoints_.push_back(static_cast<cudaEvent_t>(point));
+  }
+
   void* mark() override {
     cudaEvent_t event = nullptr;
     if (spareMarks_.empty()) check(cudaEventCreateWithFlags(&event, cudaEventDefault), "creating an event");
@@ -294,6 +337,9 @@ class CudaAccelerator : public Accelerator {
   std::deque<Arriving> arriving_;
   std::vector<cudaEvent_t> spareEvents_, spareMarks_;
   uint64_t newestFence_ = 0;
+  std::mutex pointsMutex_;
+  cudaStream_t collectiveStream_ = nullptr;
+  std::vector<cudaEvent_t> sparePoints_;
   mutable std::atomic<int> lost_{cudaSuccess};
 };
 }  // namespace

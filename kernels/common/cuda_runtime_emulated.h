@@ -163,6 +163,10 @@ inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaSt
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return *stream = &cd::emulation::Gpu::instance(), cudaSuccess;
 }
+inline cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) { return *least = *greatest = 0, cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(stream, flags);
+}
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return cd::emulation::capturing ? cudaErrorStreamCaptureUnsupported : stream->state();
@@ -197,6 +201,8 @@ inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   *event = {true, false, std::chrono::steady_clock::now()};
   return cudaSuccess;
 }
+// Work runs when it is launched, so what comes behind an event that was recorded has nothing to wait for.
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) { return stream->state(); }
 inline cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event->recorded && !event->asked) {
     event->asked = true;

@@ -1,0 +1,119 @@
+#include "collective_stream.h"
+
+#include "thread_pool.h"
+
+namespace cd {
+
+namespace {
+constexpr auto kPollEvery = std::chrono::microseconds(20);
+}
+
+CollectiveStream::CollectiveStream(Accelerator* accelerator, std::function<void(Command&)> launch,
+                                   std::function<void(Command&)> retire, const std::atomic<int64_t>& retiredOperations)
+    : accelerator_(accelerator),
+      launch_(std::move(launch)),
+      retire_(std::move(retire)),
+      retiredOperations_(retiredOperations),
+      thread_([this] { loop(); }) {}
+
+void CollectiveStream::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void CollectiveStream::submit(std::unique_ptr<Command> command, int64_t number, int64_t operations, void* behind) {
+  {
+    std::lock_guard lock(mutex_);
+    submitted_.push_back({std::move(command), number, operations, behind});
+    submittedCount_.store(number, std::memory_order_release);
+  }
+  changed_.notify_all();
+}
+
+bool CollectiveStream::follow(int64_t number) {
+  const auto isAhead = [&] { return launchedCount_.load(std::memory_order_acquire) < number && !stopping_; };
+  spinUntilNot(isAhead);
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !isAhead(); });
+  for (const Item& item : launched_)
+    if (item.number == number && item.end) accelerator_->follow(accelerator_->stream(), item.end);
+  return !stopping_;
+}
+
+void CollectiveStream::awaitRetired(int64_t number) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return retired_ >= number || stopping_; });
+}
+
+void CollectiveStream::loop() {
+  if (accelerator_) accelerator_->attach();
+  while (true) {
+    Item item;
+    {
+      const auto isIdle = [&] { return submittedCount_.load(std::memory_order_acquire) == launchedCount_ && !stopping_; };
+      if (launched_.empty()) spinUntilNot(isIdle);
+      std::unique_lock lock(mutex_);
+      if (launched_.empty()) changed_.wait(lock, [&] { return !isIdle(); });
+      else changed_.wait_for(lock, kPollEvery, [&] { return !isIdle(); });
+      if (stopping_) return;
+      if (!submitted_.empty()) {
+        item = std::move(submitted_.front());
+        submitted_.pop_front();
+      }
+    }
+    if (item.command) launch(std::move(item));
+    if (accelerator_) retirePassed();
+  }
+}
+
+void CollectiveStream::launch(Item item) {
+  try {
+    if (item.behind) accelerator_->follow(accelerator_->collectiveStream(), item.behind);
+    if (!item.command->poison) launch_(*item.command);
+    if (accelerator_ && !item.command->poison) item.end = accelerator_->point(accelerator_->collectiveStream());
+  } catch (const std::exception& error) {
+    item.command->poison = std::make_shared<const std::string>(error.what());
+  }
+  const int64_t number = item.number;
+  {
+    std::lock_guard lock(mutex_);
+    launched_.push_back(std::move(item));
+    if (!accelerator_) retireFirst();  // it has run; nobody hears of it before its poison is handed on
+    launchedCount_.store(number, std::memory_order_release);
+  }
+  changed_.notify_all();
+}
+
+// What has run is retired when the operations before it are, whose failures are its own.
+void CollectiveStream::retirePassed() {
+  bool any = false;
+  while (!launched_.empty()) {
+    Item& item = launched_.front();
+    if (retiredOperations_.load(std::memory_order_acquire) < item.operations) break;
+    try {
+      if (item.end && !accelerator_->reached(item.end)) break;
+    } catch (const std::exception& error) {
+      item.command->poison = std::make_shared<const std::string>(error.what());
+    }
+    std::lock_guard lock(mutex_);
+    retireFirst();
+    any = true;
+  }
+  if (any) changed_.notify_all();
+}
+
+void CollectiveStream::retireFirst() {
+  Item& item = launched_.front();
+  retire_(*item.command);
+  for (void* point : {item.behind, item.end})
+    if (point) accelerator_->drop(point);
+  const int64_t number = item.number;
+  launched_.pop_front();
+  retired_.store(number, std::memory_order_release);
+}
+
+}  // namespace cd
