@@ -287,6 +287,18 @@ Napi::Value failCommunicators(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// communicatorBytes(device, communicator) → bytes received from other ranks
+Napi::Value communicatorBytes(const Napi::CallbackInfo& info) {
+  const int64_t bytes = device(info).device->communicator(integer(info, 1)).bytesReceived();
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+// leaveCommunicator(device, communicator)
+Napi::Value leaveCommunicator(const Napi::CallbackInfo& info) {
+  device(info).device->communicator(integer(info, 1)).leave();
+  return info.Env().Undefined();
+}
+
 // openWeights(path) → { file, format, entries, metadata }
 Napi::Value openWeights(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -375,6 +387,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<listenForPeers>(exports, "listenForPeers");
   expose<introducePeers>(exports, "introducePeers");
   expose<failCommunicators>(exports, "failCommunicators");
+  expose<communicatorBytes>(exports, "communicatorBytes");
+  expose<leaveCommunicator>(exports, "leaveCommunicator");
   exports["othersCannotGoOn"] = kOthersCannotGoOn;
   expose<openWeights>(exports, "openWeights");
   expose<readWeights>(exports, "readWeights");

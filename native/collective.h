@@ -2,6 +2,8 @@
 // are streams of one process, and of others that Peers reach; a meeting blocks the stream's own thread, never one of the pool.
 #pragma once
 
+#include <memory>
+
 #include "kernel.h"
 
 namespace cd {
@@ -42,6 +44,23 @@ class Collective {
   virtual const char* const* meet(const Meeting& meeting, const void* mine) = 0;
   // Waits until no rank needs the data of this one any more.
   virtual void finish() = 0;
+
+  // --- for accelerators, whose own library brings the ranks together once they know each other ---
+  // What the library keeps for this rank of the group.
+  class Link {
+   public:
+    virtual ~Link() = default;
+    virtual void abort() = 0;           // ends a collective under way; any thread
+    virtual std::string problem() = 0;  // why what is under way will not be right; empty: nothing is known
+  };
+  virtual Link* link() const = 0;  // null: none yet
+  virtual void attach(std::shared_ptr<Link> link) = 0;
+  // Says what this rank comes for next and does not wait. Throws Error when the group has failed, and when another rank of this
+  // process has said something else.
+  virtual void announce(const Meeting& meeting) = 0;
+  virtual std::string failure() const = 0;  // why the group has ended; empty: it has not
+  // Throws Error when others have been waited for too long, and warns before.
+  virtual void expectPatience(const char* doing, double seconds) = 0;
 
   int64_t partBegin(int64_t elements, int rank) const { return elements * rank / size(); }
 };

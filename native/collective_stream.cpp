@@ -8,11 +8,9 @@ namespace {
 constexpr auto kPollEvery = std::chrono::microseconds(20);
 }
 
-CollectiveStream::CollectiveStream(Accelerator* accelerator, std::function<void(Command&)> launch,
-                                   std::function<void(Command&)> retire, const std::atomic<int64_t>& retiredOperations)
+CollectiveStream::CollectiveStream(Accelerator* accelerator, Handlers handlers, const std::atomic<int64_t>& retiredOperations)
     : accelerator_(accelerator),
-      launch_(std::move(launch)),
-      retire_(std::move(retire)),
+      handlers_(std::move(handlers)),
       retiredOperations_(retiredOperations),
       thread_([this] { loop(); }) {}
 
@@ -73,7 +71,7 @@ void CollectiveStream::loop() {
 void CollectiveStream::launch(Item item) {
   try {
     if (item.behind) accelerator_->follow(accelerator_->collectiveStream(), item.behind);
-    if (!item.command->poison) launch_(*item.command);
+    if (!item.command->poison) handlers_.launch(*item.command);
     if (accelerator_ && !item.command->poison) item.end = accelerator_->point(accelerator_->collectiveStream());
   } catch (const std::exception& error) {
     item.command->poison = std::make_shared<const std::string>(error.what());
@@ -95,7 +93,7 @@ void CollectiveStream::retirePassed() {
     Item& item = launched_.front();
     if (retiredOperations_.load(std::memory_order_acquire) < item.operations) break;
     try {
-      if (item.end && !accelerator_->reached(item.end)) break;
+      if (item.end && !isThrough(item)) break;
     } catch (const std::exception& error) {
       item.command->poison = std::make_shared<const std::string>(error.what());
     }
@@ -106,9 +104,18 @@ void CollectiveStream::retirePassed() {
   if (any) changed_.notify_all();
 }
 
+bool CollectiveStream::isThrough(Item& item) {
+  const bool reached = accelerator_->reached(item.end);
+  const auto now = std::chrono::steady_clock::now();
+  if (item.since == std::chrono::steady_clock::time_point{} && (!item.behind || accelerator_->reached(item.behind)))
+    item.since = now;
+  const bool began = item.since != std::chrono::steady_clock::time_point{};
+  return handlers_.isThrough(*item.command, reached, began ? std::chrono::duration<double>(now - item.since).count() : 0);
+}
+
 void CollectiveStream::retireFirst() {
   Item& item = launched_.front();
-  retire_(*item.command);
+  handlers_.retire(*item.command);
   for (void* point : {item.behind, item.end})
     if (point) accelerator_->drop(point);
   const int64_t number = item.number;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -18,10 +19,15 @@ namespace cd {
 
 class CollectiveStream {
  public:
-  // launch: runs the command, or launches it on the accelerator's second stream; what goes wrong is its poison. retire: hands its
-  // poison on. retiredOperations: how many commands of the device have been retired.
-  CollectiveStream(Accelerator* accelerator, std::function<void(Command&)> launch, std::function<void(Command&)> retire,
-                   const std::atomic<int64_t>& retiredOperations);
+  struct Handlers {
+    std::function<void(Command&)>
+        launch;  // runs it, or launches it on the accelerator's second stream; what goes wrong is its poison
+    // On an accelerator: whether a collective, launched `seconds` ago, is through with all ranks; reached: with this one.
+    std::function<bool(Command&, bool reached, double seconds)> isThrough;
+    std::function<void(Command&)> retire;  // hands its poison on
+  };
+  // retiredOperations: how many commands of the device have been retired.
+  CollectiveStream(Accelerator* accelerator, Handlers handlers, const std::atomic<int64_t>& retiredOperations);
   ~CollectiveStream() { stop(); }
   void stop();  // waits for nothing; whoever waits here goes on
 
@@ -43,14 +49,16 @@ class CollectiveStream {
     std::unique_ptr<Command> command;
     int64_t number, operations;
     void *behind, *end = nullptr;
+    std::chrono::steady_clock::time_point since{};  // when nothing was before it any more
   };
   void loop();
   void launch(Item item);
   void retirePassed();
+  bool isThrough(Item& item);
   void retireFirst();
 
   Accelerator* const accelerator_;
-  const std::function<void(Command&)> launch_, retire_;
+  const Handlers handlers_;
   const std::atomic<int64_t>& retiredOperations_;
   int64_t enqueued_ = 0;
   std::mutex mutex_;

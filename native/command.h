@@ -39,4 +39,7 @@ struct Command {
   void clear();
 };
 
+std::string describe(const Command& command, const char* what);  // an operation and what befell it
+Poison poisonOf(std::string text);
+
 }  // namespace cd

@@ -46,11 +46,11 @@ std::vector<int> Communicator::Group::behind(uint64_t step) const {
 
 std::unique_ptr<Communicator> Communicator::join(const std::string& name, int rank, int size, const CommunicatorOptions& options,
                                                  std::unique_ptr<Peers> peers) {
-  static std::map<std::string, std::weak_ptr<Group>> registry;
   const std::string title = "Communicator '" + name + "': ";
   if (size < 1 || rank < 0 || rank >= size)
     throw Error(title + "Expected 0 ≤ rank < size but received rank " + std::to_string(rank) + " of " + std::to_string(size));
   std::lock_guard lock(registryMutex());
+  static std::map<std::string, std::weak_ptr<Group>> registry;
   std::shared_ptr<Group> group;
   if (const auto known = registry.find(name); known != registry.end()) {
     // A name is used once: who comes late to a group that has ended must not wait for ranks that will not come.
@@ -68,6 +68,9 @@ std::unique_ptr<Communicator> Communicator::join(const std::string& name, int ra
     group->gone.assign(size, false);
     group->steps.assign(size, 0);
     for (auto& arrivals : group->arrivals) arrivals.resize(size);
+    group->announcements.assign(size, 0);
+    group->conclusions.assign(size, 0);
+    group->links.resize(size);
     registry[name] = group;
   }
   if (group->size != size)
@@ -91,16 +94,21 @@ Communicator::Communicator(std::shared_ptr<Group> group, int rank, const Communi
 
 Communicator::~Communicator() { leave(); }
 
-void Communicator::leave() {
-  group_->fail(title() + named({rank_}) + " has left; " + kOthersCannotGoOn);
-  std::string why;
+void Communicator::leave(const std::string& why) {
+  group_->fail(title() + named({rank_}) + " has left" + (why.empty() ? "" : " (" + why.substr(0, why.find('\n')) + ")") + "; " +
+               kOthersCannotGoOn);
+  std::string failure;
+  std::vector<std::shared_ptr<Link>> links;  // of ranks in a collective that this one will never conclude
   {
     std::lock_guard lock(group_->mutex);
     group_->gone[rank_] = true;
-    why = group_->failure;
+    failure = group_->failure;
+    for (int rank : group_->local)
+      if (group_->announcements[rank] > group_->conclusions[rank_] && group_->links[rank]) links.push_back(group_->links[rank]);
   }
   group_->arrived.notify_all();
-  if (peers_) peers_->abort(why);
+  for (const auto& link : links) link->abort();
+  if (peers_) peers_->abort(failure);
 }
 
 const char* const* Communicator::meet(const Meeting& meeting, const void* mine) {
@@ -142,6 +150,7 @@ const char* const* Communicator::meet(const Meeting& meeting, const void* mine) 
     if (meeting.share == Share::Gather) views_[rank] += partBegin(meeting.elements, rank) * size;
   }
   if (peers_) swapData(meeting, static_cast<const char*>(mine));
+  countReceived(meeting);
   return views_.data();
 }
 
@@ -167,20 +176,31 @@ void Communicator::awaitLocal(const char* operation, uint64_t step, bool finishi
   std::unique_lock lock(group.mutex);
   while (!group.arrived.wait_for(lock, std::chrono::milliseconds(100), settled)) {
     lock.unlock();
-    expectInTime(behind, operation);
+    expectInTime(behind, operation, waited());
     lock.lock();
   }
   if (!behind.empty()) throw Error(group.failure);
 }
 
 void Communicator::expectSame(const std::vector<const Meeting*>& meetings) {
-  for (size_t rank = 1; rank < meetings.size(); ++rank) {
-    if (*meetings[rank] == *meetings[0]) continue;
-    const std::string why = title() + "Expected the same collective on every rank but rank 0 came for " +
-                            described(*meetings[0]) + " and rank " + std::to_string(rank) + " for " + described(*meetings[rank]);
-    group_->fail(why);
-    throw Error(why);
-  }
+  for (size_t rank = 1; rank < meetings.size(); ++rank) expectSame(0, *meetings[0], static_cast<int>(rank), *meetings[rank]);
+}
+
+void Communicator::expectSame(int rank, const Meeting& expected, int other, const Meeting& meeting) {
+  if (meeting == expected) return;
+  const std::string why = title() + "Expected the same collective on every rank but rank " + std::to_string(rank) + " came for " +
+                          described(expected) + " and rank " + std::to_string(other) + " for " + described(meeting);
+  group_->fail(why);
+  throw Error(why);
+}
+
+void Communicator::countReceived(const Meeting& meeting) {
+  const int64_t own = partBegin(meeting.elements, rank_ + 1) - partBegin(meeting.elements, rank_), others = size() - 1;
+  int64_t elements = meeting.elements * others;
+  if (meeting.share == Share::Scatter) elements = own * others;
+  if (meeting.share == Share::Gather) elements = meeting.elements - own;
+  if (meeting.share == Share::Root) elements = rank_ == meeting.root ? 0 : meeting.elements;
+  bytesReceived_.fetch_add(elements * dtypeSize(static_cast<DType>(meeting.dtype)), std::memory_order_relaxed);
 }
 
 void Communicator::swap(const std::vector<Peers::Piece>& outgoing, const std::vector<Peers::Piece>& incoming,
@@ -192,7 +212,7 @@ void Communicator::swap(const std::vector<Peers::Piece>& outgoing, const std::ve
         std::lock_guard lock(group_->mutex);
         if (!group_->failure.empty() && Clock::now() - group_->failedAt > std::chrono::seconds(2)) throw Error(group_->failure);
       }
-      expectInTime(missing, operation);
+      expectInTime(missing, operation, waited());
     });
   } catch (const Error& error) {
     group_->fail(error.what());
@@ -224,9 +244,89 @@ void Communicator::swapData(const Meeting& meeting, const char* mine) {
   swap(outgoing, incoming, meeting.operation);
 }
 
-void Communicator::expectInTime(const std::vector<int>& missing, const char* operation) {
+// --- on an accelerator ----------------------------------------------------------------------------------------------
+
+void Communicator::attach(std::shared_ptr<Link> link) {
+  link_ = std::move(link);
+  std::lock_guard lock(group_->mutex);
+  group_->links[rank_] = link_;
+}
+
+std::string Communicator::failure() const {
+  std::lock_guard lock(group_->mutex);
+  return group_->failure;
+}
+
+std::vector<int> Communicator::Group::notAnnounced(uint64_t number) const {
+  std::vector<int> ranks;
+  for (int rank : local)
+    if (announcements[rank] < number) ranks.push_back(rank);
+  return ranks;
+}
+
+void Communicator::announce(const Meeting& meeting) {
+  Group& group = *group_;
+  std::pair<int, Meeting> first(rank_, meeting);
+  {
+    std::lock_guard lock(group.mutex);
+    if (!group.failure.empty()) throw Error(group.failure);
+    const uint64_t place = group.announcements[rank_]++ - group.firstAnnounced;
+    if (place == group.announced.size()) group.announced.push_back(first);
+    else first = group.announced[place];
+    if (group.notAnnounced(group.firstAnnounced + 1).empty()) {
+      group.announced.pop_front();
+      ++group.firstAnnounced;
+    }
+  }
+  warned_ = false;
+  expectSame(first.first, first.second, rank_, meeting);
+}
+
+bool Communicator::concluded() {
+  if (const std::string problem = link_->problem(); !problem.empty()) throw Error(problem);
+  std::lock_guard lock(group_->mutex);
+  const uint64_t number = concluded_ + 1;
+  group_->conclusions[rank_] = number;
+  for (int rank : group_->local) {
+    if (group_->conclusions[rank] >= number) continue;
+    if (!group_->failure.empty()) throw Error(group_->failure);
+    return false;
+  }
+  ++concluded_;
+  return true;
+}
+
+void Communicator::underWay(const char* doing, double seconds) {
+  std::string problem = link_ ? link_->problem() : "";
+  try {
+    expectPatience(doing, seconds);
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  if (!problem.empty()) group_->fail(problem);
+  {
+    // A rank of another process may have left because it was through: what it has sent still comes.
+    std::lock_guard lock(group_->mutex);
+    if (group_->failure.empty() || (problem.empty() && Clock::now() - group_->failedAt < std::chrono::seconds(2))) return;
+  }
+  link_->abort();
+}
+
+void Communicator::expectPatience(const char* doing, double seconds) {
+  if (seconds < options_.warnAfterSeconds && seconds < options_.timeoutSeconds) return;
+  std::vector<int> missing;
+  {
+    std::lock_guard lock(group_->mutex);
+    missing = group_->notAnnounced(concluded_ + 1);
+    if (missing.empty())
+      for (int rank = 0; rank < group_->size; ++rank)
+        if (rank != rank_) missing.push_back(rank);  // nobody here knows which one it is
+  }
+  expectInTime(missing, doing, seconds);
+}
+
+void Communicator::expectInTime(const std::vector<int>& missing, const char* operation, double seconds) {
   if (missing.empty()) return;
-  const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
   if (seconds > options_.timeoutSeconds) {
     const std::string why = title() + named(missing) + " did not come to " + operation + " within " +
                             secondsText(options_.timeoutSeconds) + "; see what it does, or give it more time (timeoutSeconds)";

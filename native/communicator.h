@@ -1,8 +1,10 @@
 // Collectives between streams of one process, found by name, and of other processes that Peers reach.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,7 +37,21 @@ class Communicator : public Collective {
   int size() const override { return group_->size; }
   const char* const* meet(const Meeting& meeting, const void* mine) override;
   void finish() override;
-  void leave();  // fails the pending and later calls of the others, who hear which rank it was. Any thread
+  // Fails the pending and later calls of the others, who hear which rank it was, and why where that is said. Any thread.
+  void leave(const std::string& why = "");
+
+  Link* link() const override { return link_.get(); }
+  void attach(std::shared_ptr<Link> link) override;
+  void announce(const Meeting& meeting) override;
+  std::string failure() const override;
+  void expectPatience(const char* doing, double seconds) override;
+  // An accelerator has run this rank's part of the oldest collective that is not concluded. → whether the other ranks of this
+  // process say so of theirs, whose operands may turn out to have been poisoned; throws Error when one never will.
+  bool concluded();
+  // The accelerator is still at it, for so long: ends it where it will never be through.
+  void underWay(const char* doing, double seconds);
+
+  int64_t bytesReceived() const { return bytesReceived_.load(std::memory_order_relaxed); }  // from other ranks, on the CPU
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -55,9 +71,15 @@ class Communicator : public Collective {
     std::vector<Arrival> arrivals[2];  // of this meeting and the next: a rank can be one ahead of another
     std::string failure;               // why the group has ended; empty: it has not
     Clock::time_point failedAt;
+    // Of accelerators: what the ranks have come for, from the first that not all have, and how often each has come and concluded.
+    std::deque<std::pair<int, Meeting>> announced;
+    uint64_t firstAnnounced = 0;
+    std::vector<uint64_t> announcements, conclusions;
+    std::vector<std::shared_ptr<Link>> links;
 
     void fail(const std::string& why);  // the first reason stays
     std::vector<int> behind(uint64_t step) const;
+    std::vector<int> notAnnounced(uint64_t number) const;
   };
   Communicator(std::shared_ptr<Group> group, int rank, const CommunicatorOptions& options, std::unique_ptr<Peers> peers);
 
@@ -65,19 +87,24 @@ class Communicator : public Collective {
   void expectSame(const std::vector<const Meeting*>& meetings);
   void swap(const std::vector<Peers::Piece>& outgoing, const std::vector<Peers::Piece>& incoming, const char* operation);
   void swapData(const Meeting& meeting, const char* mine);
-  void expectInTime(const std::vector<int>& missing, const char* operation);
+  void expectInTime(const std::vector<int>& missing, const char* operation, double seconds);
+  double waited() const { return std::chrono::duration<double>(Clock::now() - since_).count(); }
+  void countReceived(const Meeting& meeting);
+  void expectSame(int rank, const Meeting& expected, int other, const Meeting& meeting);
   std::string named(const std::vector<int>& ranks) const;
   std::string title() const { return "Communicator '" + group_->name + "': "; }
 
   std::shared_ptr<Group> group_;
   int rank_;
   CommunicatorOptions options_;
-  uint64_t meetings_ = 0, step_ = 0;
+  uint64_t meetings_ = 0, step_ = 0, concluded_ = 0;
   Clock::time_point since_;                  // when the present wait began
   bool warned_ = false;                      // in it
   std::vector<const char*> views_;           // what `meet` returns
   std::vector<std::vector<char>> received_;  // by rank, from other processes
-  std::unique_ptr<Peers> peers_;             // last: its threads tell the group, which must be there still
+  std::shared_ptr<Link> link_;
+  std::atomic<int64_t> bytesReceived_{0};
+  std::unique_ptr<Peers> peers_;  // last: its threads tell the group, which must be there still
 };
 
 }  // namespace cd

@@ -85,6 +85,7 @@ class Device {
   static constexpr size_t kMaxCommunicators = 64;
   int addCommunicator(std::unique_ptr<Communicator> communicator);
   const std::vector<Collective*>& collectives() const { return collectives_; }
+  Communicator& communicator(int64_t number) const { return *communicators_.at(static_cast<size_t>(number)); }
   void stop();  // no command runs after this
 
  private:
@@ -128,6 +129,7 @@ class Device {
   void lend(const Storage& storage);
   void takeLent(Storage& storage);
   void launchCollective(Command& command);
+  bool isCollectiveThrough(Command& command, bool reached, double seconds);
 
   // On an accelerator
   void launchAhead(std::unique_ptr<Command> command);

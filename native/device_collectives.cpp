@@ -14,8 +14,12 @@ int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
                 " communicators of one device; close the device when a run is over");
   if (!collectiveStream_)
     collectiveStream_ = std::make_unique<CollectiveStream>(
-        accelerator_.get(), [this](Command& command) { launchCollective(command); },
-        [this](Command& command) { retireKernel(command, nullptr); }, completed_);
+        accelerator_.get(),
+        CollectiveStream::Handlers{
+            [this](Command& command) { launchCollective(command); },
+            [this](Command& command, bool reached, double seconds) { return isCollectiveThrough(command, reached, seconds); },
+            [this](Command& command) { retireKernel(command, nullptr); }},
+        completed_);
   // The streams' threads read the lists while these grow, so they never move.
   collectives_.push_back(communicator.get());
   communicators_.push_back(std::move(communicator));
@@ -73,6 +77,21 @@ void Device::launchCollective(Command& command) {
   Call call{command.op, command.tensors.data(), command.attributes.data(), nullptr, nullptr, collectives_.data()};
   if (accelerator_) call.stream = accelerator_->collectiveStream();
   run(command, call);
+}
+
+bool Device::isCollectiveThrough(Command& command, bool reached, double seconds) {
+  Communicator& communicator = *communicators_[static_cast<size_t>(command.attributes[0])];
+  if (!reached) return communicator.underWay(command.op->name, seconds), false;
+  for (int index = 0; index < static_cast<int>(command.storages.size()); ++index) {
+    const std::shared_ptr<Storage>& storage = command.storages[index];
+    if (storage && command.op->parameter(index).access != Access::Out && storage->poison) return true;
+  }
+  try {
+    return communicator.concluded();
+  } catch (const std::exception& error) {
+    command.poison = poisonOf(describe(command, error.what()));
+    return true;
+  }
 }
 
 }  // namespace cd

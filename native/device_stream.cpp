@@ -10,6 +10,7 @@ namespace cd {
 namespace {
 constexpr int kFenceEvery = 256;  // commands: often enough that retiring keeps step, rarely enough to cost nothing
 constexpr auto kPollEvery = std::chrono::microseconds(20);
+}  // namespace
 
 std::string describe(const Command& command, const char* what) {
   std::string text = std::string(command.op->name) + "(";
@@ -25,7 +26,6 @@ std::string describe(const Command& command, const char* what) {
 }
 
 Poison poisonOf(std::string text) { return std::make_shared<const std::string>(std::move(text)); }
-}  // namespace
 
 bool Device::nothingNew() const {
   return enqueued_.load(std::memory_order_acquire) == launchedCount_.load(std::memory_order_relaxed);
@@ -180,7 +180,7 @@ void Device::retireKernel(Command& command, const Failure* failure) {
   }
   if (!command.poison) return;
   // A rank that cannot take part must not leave the others waiting, nor meet them at its next collective instead.
-  if (command.op->collective) communicators_[static_cast<size_t>(command.attributes[0])]->leave();
+  if (command.op->collective) communicators_[static_cast<size_t>(command.attributes[0])]->leave(*command.poison);
   for (int index = 0; index < tensors; ++index)
     if (command.storages[index] && command.op->parameter(index).access != Access::In)
       command.storages[index]->poison = command.poison;

@@ -140,6 +140,9 @@ export interface Native {
   introducePeers(token: string, own: number, addresses: readonly string[]): void;
   /** Fails all groups of this process that have ranks in other ones. */
   failCommunicators(why: string): void;
+  leaveCommunicator(device: number, communicator: number): void;
+  /** Received from other ranks' memory or processes; 0 where a library of the accelerator moves them. */
+  communicatorBytes(device: number, communicator: number): number;
   /** What every error holds that a rank has because another one has left. */
   readonly othersCannotGoOn: string;
   openWeights(path: string): { file: number; format: string; entries: WeightEntry[]; metadata: string };

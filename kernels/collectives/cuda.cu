@@ -1,13 +1,10 @@
 // Collectives of GPUs: NCCL's.
-#include "../../native/collective.h"
-#include "nccl.h"
+#include "nccl_rank.h"
 #if defined(CD_EMULATE)
 #include "nccl_emulated.h"
 #else
 #include "../common/cuda_library.h"
 #endif
-
-#include <map>
 
 namespace cd::cuda {
 
@@ -21,7 +18,11 @@ const Interface& Interface::get() {
     Interface found;
     const auto find = [&]<class Function>(Function*& target, const char* name) { target = library.symbol<Function>(name); };
     find(found.getUniqueId, "ncclGetUniqueId");
-    find(found.initRank, "ncclCommInitRank");
+    find(found.initRank, "ncclCommInitRankConfig");
+    find(found.asyncError, "ncclCommGetAsyncError");
+    find(found.finalize, "ncclCommFinalize");
+    find(found.destroy, "ncclCommDestroy");
+    find(found.abort, "ncclCommAbort");
     find(found.allReduce, "ncclAllReduce");
     find(found.allGather, "ncclAllGather");
     find(found.reduceScatter, "ncclReduceScatter");
@@ -36,62 +37,51 @@ const Interface& Interface::get() {
 }  // namespace nccl
 
 namespace {
-using nccl::Interface;
-
-void check(int status, const char* doing) {
-  if (status != nccl::kSuccess) throw Error(std::string("NCCL: ") + doing + " failed: " + Interface::get().errorString(status));
+// launch(NCCL's functions, communicator) when all ranks of this process come for the same.
+template <class Launch>
+void collective(const Call& call, Share share, int root, Launch&& launch) {
+  Collective& group = call.collective(static_cast<int>(call.attribute(0)));
+  if (!group.link()) group.attach(std::make_unique<nccl::Rank>(group));
+  group.announce({call.op->name, share, call[0].dtype, call[0].elements(), root});
+  static_cast<nccl::Rank*>(group.link())->run(call.op->name, [&](nccl::Communicator communicator) {
+    return launch(nccl::Interface::get(), communicator);
+  });
 }
 
-Collective& groupOf(const Call& call) { return call.collective(static_cast<int>(call.attribute(0))); }
-
-nccl::Communicator communicatorOf(Collective& group) {
-  // Of this stream, whose thread is the only one that comes here for it.
-  thread_local std::map<Collective*, nccl::Communicator> communicators;
-  const auto [known, isNew] = communicators.try_emplace(&group, nullptr);
-  if (isNew) {
-    const Interface& api = Interface::get();
-    nccl::UniqueId id{};
-    if (group.rank() == 0) check(api.getUniqueId(&id), "starting");
-    const char* const* ids = group.meet({"joining of NCCL", Share::Root, DType::U8, sizeof id, 0}, &id);
-    __builtin_memcpy(&id, ids[0], sizeof id);
-    group.finish();
-    check(api.initRank(&known->second, group.size(), id, group.rank()), "joining the ranks");
-  }
-  return known->second;
-}
-
-int typeOf(DType dtype) {
+int typeOf(const Tensor& tensor) {
   constexpr int kTypes[] = {nccl::kFloat32, nccl::kBFloat16, nccl::kInt32, nccl::kUint8};
-  return kTypes[static_cast<int>(dtype)];
+  return kTypes[static_cast<int>(tensor.dtype)];
 }
 size_t countOf(const Tensor& tensor) { return static_cast<size_t>(tensor.elements()); }
 }  // namespace
 
 void all_reduce(const Call& call) {
   const Tensor& x = call[0];
-  check(Interface::get().allReduce(x.data, x.data, countOf(x), typeOf(x.dtype), nccl::kSum, communicatorOf(groupOf(call)),
-                                   call.stream),
-        "all_reduce");
+  collective(call, Share::Whole, -1, [&](const nccl::Interface& api, nccl::Communicator communicator) {
+    return api.allReduce(x.data, x.data, countOf(x), typeOf(x), nccl::kSum, communicator, call.stream);
+  });
 }
 
 void all_gather(const Call& call) {
   const Tensor &x = call[0], &out = call[1];
-  check(Interface::get().allGather(x.data, out.data, countOf(x), typeOf(x.dtype), communicatorOf(groupOf(call)), call.stream),
-        "all_gather");
+  collective(call, Share::Whole, -1, [&](const nccl::Interface& api, nccl::Communicator communicator) {
+    return api.allGather(x.data, out.data, countOf(x), typeOf(x), communicator, call.stream);
+  });
 }
 
 void reduce_scatter(const Call& call) {
   const Tensor &x = call[0], &out = call[1];
-  check(Interface::get().reduceScatter(x.data, out.data, countOf(out), typeOf(x.dtype), nccl::kSum, communicatorOf(groupOf(call)),
-                                       call.stream),
-        "reduce_scatter");
+  collective(call, Share::Scatter, -1, [&](const nccl::Interface& api, nccl::Communicator communicator) {
+    return api.reduceScatter(x.data, out.data, countOf(out), typeOf(x), nccl::kSum, communicator, call.stream);
+  });
 }
 
 void broadcast(const Call& call) {
   const Tensor& x = call[0];
-  check(Interface::get().broadcast(x.data, x.data, countOf(x), typeOf(x.dtype), static_cast<int>(call.attribute(1)),
-                                   communicatorOf(groupOf(call)), call.stream),
-        "broadcast");
+  const int root = static_cast<int>(call.attribute(1));
+  collective(call, Share::Root, root, [&](const nccl::Interface& api, nccl::Communicator communicator) {
+    return api.broadcast(x.data, x.data, countOf(x), typeOf(x), root, communicator, call.stream);
+  });
 }
 
 }  // namespace cd::cuda

@@ -68,6 +68,16 @@ export class Communicator {
     launch('broadcast', [x], [this.#number, root]);
   }
 
+  /** Bytes that this rank has received from others; 0 on CUDA, where NCCL moves them. */
+  get bytesReceived(): number {
+    return native.communicatorBytes(this.device.id, this.#number);
+  }
+
+  /** Leaves the group: what others still wait for there fails. Closing the device does the same. */
+  leave(): void {
+    if (this.device.isOpen) native.leaveCommunicator(this.device.id, this.#number);
+  }
+
   #result(x: Tensor, length: (n: number) => number): Tensor {
     const [n = 0, ...rest] = x.shape;
     return Tensor.empty(this.device, [length(n), ...rest], x.dtype);

@@ -1,6 +1,6 @@
 // One rank of a training run: its own device, model, optimizer and share of every window.
 
-import { Communicator } from '../distributed/communicator.js';
+import { Mesh } from '../distributed/mesh.js';
 import { expectSameWeights } from '../distributed/same_weights.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
@@ -96,12 +96,8 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     data = await TokenisedFile.open(setup.documents.path);
     const documents = new StoredDocuments(data, setup.documents);
     const heldOut = new StoredDocuments(data, setup.validation);
-    // World rank r has the tensor-parallel index r % tp and the data-parallel index ⌊r / tp⌋.
-    const { dp, tp } = config.mesh;
-    const [dpRank, tpRank] = [Math.floor(rank / tp), rank % tp];
-    const across = { processOf: processOf.filter((_, other) => other % tp === tpRank) };
-    const communicator = dp > 1 ? new Communicator(device, `${group}-dp${tpRank}`, dpRank, dp, across) : null;
-    const together = tp > 1 ? new Communicator(device, `${group}-tp${dpRank}`, tpRank, tp) : null;
+    const mesh = new Mesh(device, { group, rank, shape: config.mesh, processOf });
+    const communicator = mesh.dp;
     const shards = communicator && config.fullyShard ? new Shards(communicator) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);
     // What an adapter's file may replace is taken apart after that.
@@ -110,7 +106,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
       device,
       dtype: config.dtype,
       text: config,
-      group: together,
+      group: mesh.tp,
       masters: (names) => (config.stochasticRounding ? [] : trainedWeights(config, names)),
       ...(shards && {
         place: (name, weight, master) => {
@@ -149,7 +145,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const place = shards && ((name: string) => shards.place(name));
     const optimizer = new AdamW(own, settings, shards?.masters ?? masters, place);
     if (checkpoint) {
-      if (together) await restoreParts(checkpoint, optimizer.state(), (name) => parts.get(parameterOf(name))!);
+      if (mesh.tp) await restoreParts(checkpoint, optimizer.state(), (name) => parts.get(parameterOf(name))!);
       else await restoreCheckpoint(checkpoint, optimizer.state(), optimizer.layout(), shards ? rank : 0);
       optimizer.restored();
       model.weightsChanged();
@@ -167,7 +163,8 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const save = async (step: number, keepAll = false) => {
       const toWrite = stateToWrite(model);
       if (duties) await duties.save(step, optimizer, shards, toWrite, keepAll);
-      else if (together && dpRank === 0) for (const { read } of inFileOrder(toWrite(optimizer.state()))) await read();
+      else if (mesh.tp && mesh.dpRank === 0)
+        for (const { read } of inFileOrder(toWrite(optimizer.state()))) await read();
       else if (shards) await saveShard(checkpointFolder(config.output), step, optimizer.state(), shards.communicator);
       saved = step;
     };
@@ -212,7 +209,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     if (shards && config.method === 'lora') shards.gather(parameters);
     if (duties) await duties.finished(loaded, shards);
-    else if (together && dpRank === 0) await giveParts(model, config);
+    else if (mesh.tp && mesh.dpRank === 0) await giveParts(model, config);
     else if (shards && config.method === 'full') takePartInExport(model, shards);
     return true;
   } finally {

@@ -65,8 +65,9 @@ describe('collectives between worker threads', () => {
     },
   );
 
-  it('fail on the others when a rank leaves, which is named', async () => {
-    const reports = await runRanks(4, (rank) => ({ length: 10, rounds: 3, ...(rank === 2 ? { leaveAfter: 1 } : {}) }));
+  it.each(['cpu', 'cuda-emulated'])('fail on the others when a rank leaves, which is named, on %s', async (device) => {
+    const settings = (rank: number) => ({ length: 10, rounds: 3, device, ...(rank === 2 ? { leaveAfter: 1 } : {}) });
+    const reports = await runRanks(4, settings);
     expect(reports[2]!.results).toHaveLength(4);
     for (const rank of [0, 1, 3]) expect(reports[rank]!.error).toMatch(/rank 2 of 4 has left/);
   });
@@ -74,8 +75,8 @@ describe('collectives between worker threads', () => {
 
 describe('ranks that do not go together', () => {
   const devices: Device[] = [];
-  const open = (): Device => {
-    devices.push(Device.open('cpu', { threads: 1 }));
+  const open = (name = 'cpu'): Device => {
+    devices.push(Device.open(name, { threads: 1 }));
     return devices.at(-1)!;
   };
   afterEach(async () => {
@@ -119,20 +120,24 @@ describe('ranks that do not go together', () => {
       'all_reduce of 6 elements of f32 and rank 1 for all_reduce of 6 elements of bf16',
     ],
   ])('says on every rank that one came with %s', async (_name, other, expected) => {
-    const group = newGroup();
-    const [x, y] = [0, 1].map((rank) => {
-      const device = open();
-      const communicator = new Communicator(device, group, rank, 2);
-      const tensor = Tensor.from(device, new Float32Array(6));
-      if (rank === 0) communicator.allReduce(tensor);
-      else other(communicator, tensor);
-      communicator.allReduce(tensor);
-      return tensor;
-    });
-    const messages = await reasons([x!.read(), y!.read()]);
-    for (const message of messages) {
-      expect(message).toContain(`Expected the same collective on every rank but rank 0 came for ${expected}`);
-      expect(message).not.toContain('\n');
+    for (const name of ['cpu', 'cuda-emulated']) {
+      const group = newGroup();
+      const [x, y] = [0, 1].map((rank) => {
+        const device = open(name);
+        const communicator = new Communicator(device, group, rank, 2);
+        const tensor = Tensor.from(device, new Float32Array(6));
+        if (rank === 0) communicator.allReduce(tensor);
+        else other(communicator, tensor);
+        communicator.allReduce(tensor);
+        return tensor;
+      });
+      const messages = await reasons([x!.read(), y!.read()]);
+      for (const message of messages) {
+        expect(message).toContain('Expected the same collective on every rank but rank');
+        // On a GPU nobody waits for rank 0: who came first is named first.
+        if (name === 'cpu') expect(message).toContain(`rank 0 came for ${expected}`);
+        expect(message).not.toContain('\n');
+      }
     }
   });
 
