@@ -42,7 +42,7 @@ export function ropeOf(config: Settings, headDim: number): Rope {
     llama3: () => ({ frequencies: llama3(base, settings) }),
     yarn: () => yarn(periods, settings, theta, dimensions, maxPositions),
   };
-  const variant = variants[type];
+  const variant = Object.hasOwn(variants, type) ? variants[type] : undefined;
   if (!variant)
     throw new UserError(
       `Expected a rope type of ${Object.keys(variants).join(', ')} but the model's config has '${type}'`,

@@ -43,3 +43,9 @@ describe.each(golden)('rotary settings %s', (_name, row) => {
     expectRope({ max_position_embeddings, rope_theta, rope_scaling: { type, ...scaling } }, row);
   });
 });
+
+it.each(['spiral', 'constructor'])('a type that nobody knows is refused with those that are known: %s', (rope_type) => {
+  expect(() => ropeOf({ rope_parameters: { rope_type } }, 64)).toThrow(
+    `Expected a rope type of default, linear, llama3, yarn but the model's config has '${rope_type}'`,
+  );
+});

@@ -117,7 +117,7 @@ export function tokenize(text: string, commas: CommaReading): Token[] {
         continue; // \, \; \! \: \$ and a backslash before a space are spacing
       }
       at += name.length;
-      const command = variants[name] ?? name;
+      const command = Object.hasOwn(variants, name) ? variants[name]! : name;
       if (wordCommands.has(name)) {
         const open = /^\s*\{/.exec(text.slice(at, at + 10));
         if (open === null) continue;
