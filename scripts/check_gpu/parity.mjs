@@ -1,4 +1,4 @@
-// Right results: kernels against the CPU's, products row by row, a small model's tokens and training steps.
+// Right results: kernels against the CPU's, products row by row, NCCL with one rank, a small model's tokens and training steps.
 export async function parity(runner, { device, emulated, plugin }) {
   const check = 'build/Release/kernel-check';
   const plain = { COMPRESS_DISTILL_MATMUL: 'plain' };
@@ -14,5 +14,6 @@ export async function parity(runner, { device, emulated, plugin }) {
     });
   }
   await runner.run('rows of products', process.execPath, ['dist/benchmarks/gpu/rows.js', device]);
+  await runner.run('collectives of one rank', process.execPath, ['dist/benchmarks/gpu/collectives.js', device]);
   await runner.run('tokens and training steps', process.execPath, ['dist/benchmarks/gpu/models.js', device]);
 }
