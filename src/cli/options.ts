@@ -1,5 +1,6 @@
 /** Options that several commands share, and the parsers of their values. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Links } from '../distributed/communication.js';
 import { type MeshShape, parseMesh } from '../distributed/mesh_shape.js';
 
 /** Where and how to compute; absent values are the command's or the YAML file's to decide. */
@@ -29,6 +30,12 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value)) return value;
   throw new InvalidArgumentError('Expected a number.');
+}
+
+export function positive(text: string): number {
+  const value = number(text);
+  if (value > 0) return value;
+  throw new InvalidArgumentError('Expected a number above 0.');
 }
 
 /** `1,2,3` */
@@ -72,12 +79,25 @@ export function addRequiredOption<T>(
   });
 }
 
-function mesh(text: string): MeshShape {
+export function mesh(text: string): MeshShape {
   try {
     return parseMesh(text);
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
+}
+
+/** `nvlink=450e9,network=50e9` */
+export function links(text: string): Partial<Links> {
+  const pairs = text.split(',').map((pair) => pair.split('=').map((part) => part.trim()));
+  for (const [name, value, ...rest] of pairs)
+    if (
+      !['nvlink', 'network'].includes(name!) ||
+      rest.length > 0 ||
+      !(Number(value) > 0 && Number.isFinite(Number(value)))
+    )
+      throw new InvalidArgumentError('Expected bytes a second, such as nvlink=450e9,network=50e9.');
+  return Object.fromEntries(pairs.map(([name, value]) => [name, Number(value)]));
 }
 
 /** For commands that can use several devices. */

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import pc from 'picocolors';
 import { readYaml } from '../data/yaml_file.js';
+import type { MeshShape } from '../distributed/mesh_shape.js';
+import { UserError } from '../errors.js';
 import type { StudyConfig } from '../pipeline/config.js';
 import type { StudyContext } from '../pipeline/context.js';
 import type { PlannedStage, StudyPlan } from '../pipeline/plan.js';
@@ -10,23 +12,55 @@ import { alignColumns } from '../report/columns.js';
 import { addExpected, type Expected } from '../report/expected.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
-import { type GlobalOptions, overlay } from './options.js';
+import { type GlobalOptions, integer, links, mesh, overlay, positive } from './options.js';
+import { planTraining } from './plan_mesh.js';
+import { isTraining } from './training_file.js';
+
+const flags: Record<string, string> = {
+  mesh: '--mesh',
+  linkBandwidth: '--link-bandwidth',
+  gpusPerNode: '--gpus-per-node',
+  rate: '--rate',
+};
 
 export function addPlan(program: Command): void {
   program
     .command('plan')
-    .summary('what a study will take: rows, tokens, time, device-hours per arm')
+    .summary('what a study will take, or a training run on many devices')
     .description(
-      'Says before anything runs what is there, what is to do and why, and what it will take: lengths from the rows sampled so far, else from named priors; speeds measured on this machine.',
+      'Says before anything runs what is there, what is to do and why, and what it will take: lengths from the rows sampled so far, else from named priors; speeds measured on this machine. For a training run: what a step takes on many devices, from what one of them does and the links between them.',
     )
-    .argument('<file>', 'YAML of the study')
-    .addHelpText('after', '\nExample:\n  $ compress-distill plan examples/quickstart.yaml')
+    .argument('<file>', 'YAML of the study, or of a training run')
+    .option(
+      '--mesh <shape>',
+      'devices of a training run, such as dp=8,tp=8; may be given several times (default: 8 and 64 devices)',
+      (text: string, before: MeshShape[] = []) => [...before, mesh(text)],
+    )
+    .option(
+      '--link-bandwidth <links>',
+      'bytes/s that a device sends within a node and to others (default: nvlink=450e9,network=50e9)',
+      links,
+    )
+    .option('--gpus-per-node <count>', 'devices that nvlink connects (default: 8)', integer(1))
+    .option('--rate <tokens>', 'tokens/s that one device trains; default: measured here', positive)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ compress-distill plan examples/quickstart.yaml
+  $ compress-distill plan my-student.yaml --device cuda
+  $ compress-distill plan my-student.yaml --mesh dp=8,tp=8 --rate 9000 --link-bandwidth network=25e9`,
+    )
     .action(async (file: string, _, self: Command) => {
+      const { value } = await readYaml(file);
+      if (isTraining(value)) return planTraining(value, file, self.optsWithGlobals());
+      const given = Object.keys(flags).find((name) => self.getOptionValue(name) !== undefined);
+      if (given !== undefined)
+        throw new UserError(
+          `${file}: Expected the YAML of a training run ('model', 'data', 'output') beside ${flags[given]} but received a study; leave it out, or write down one of its students as a training run`,
+        );
       const { parseStudyConfig } = await import('../pipeline/config.js');
-      const config = parseStudyConfig(
-        overlay((await readYaml(file)).value, self.optsWithGlobals() as GlobalOptions),
-        file,
-      );
+      const config = parseStudyConfig(overlay(value, self.optsWithGlobals() as GlobalOptions), file);
       await interruptible('Nothing was written.', async (signal) => {
         await fetchMissing(modelsOf(config), signal);
         const { createEngineServices } = await import('../pipeline/engine_services.js');

@@ -7,7 +7,7 @@ import type { TrainOptions, TrainStart } from '../training/train.js';
 import { interruptible } from './interrupt.js';
 import { addMeshOption, type GlobalOptions } from './options.js';
 import { runStages } from './run.js';
-import { parseTrainingFile } from './training_file.js';
+import { isStudy, parseTrainingFile } from './training_file.js';
 
 const examples = `
 FILE.yaml, in short:
@@ -86,11 +86,6 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
       `${result.output}: ${result.steps} steps, ${result.trainedTokens} trained tokens in ${formatDuration(result.seconds)}, final loss ${result.finalLoss.toFixed(4)}${result.validationLoss == null ? '' : `, validation loss ${result.validationLoss.toFixed(4)}`}`,
     );
   });
-}
-
-/** The YAML of a study says who teaches; that of a training run says what data to train on. */
-function isStudy(settings: unknown): boolean {
-  return typeof settings === 'object' && settings !== null && 'students' in settings && !('data' in settings);
 }
 
 function describeStart({

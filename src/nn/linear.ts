@@ -5,7 +5,7 @@ import { reduceFromGroup } from '../ops/parallel.js';
 import { dropoutPurpose } from '../ops/random.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ForwardContext } from './context.js';
-import { type ModelWeights, type Part, replicated } from './shard.js';
+import { adapterParts, type ModelWeights, type Part } from './shard.js';
 
 /** A low-rank adapter of one linear layer: y += scale · dropout(x) · Aᵀ · Bᵀ. */
 export interface LoraAdapter {
@@ -59,22 +59,9 @@ export class Linear {
     return this.bias ? addBias(y, this.bias) : y;
   }
 
-  /**
-   * What this rank holds of an adapter's A [rank, inputs] and B [outputs, rank]: the half that lies on the side of the cut is cut
-   * with the weight. The other one is whole on every rank, and each finds the share of its gradient that its part of the layer has.
-   */
+  /** What this rank holds of an adapter's A [rank, inputs] and B [outputs, rank]. */
   adapterParts(rank: number): { a: Part; b: Part } {
-    const [outputs, inputs] = this.part.whole as [number, number];
-    const place = { rank: this.#group?.rank ?? 0, size: this.#group?.size ?? 1 };
-    const [wholeA, wholeB] = [
-      [rank, inputs],
-      [outputs, rank],
-    ] as const;
-    const { kind } = this.part;
-    return {
-      a: kind === 'row' ? { ...this.part, whole: wholeA } : replicated(wholeA, place, kind !== null),
-      b: kind === 'column' ? { ...this.part, whole: wholeB } : replicated(wholeB, place, kind !== null),
-    };
+    return adapterParts(this.part, rank, { rank: this.#group?.rank ?? 0, size: this.#group?.size ?? 1 });
   }
 
   #adapted(x: Tensor, { a, b, scale, dropout, seed }: LoraAdapter, context: ForwardContext): Tensor {

@@ -101,6 +101,24 @@ export function replicated(whole: readonly number[], { rank, size }: Place, part
   return { kind: null, whole, axis: 0, start: 0, length: whole[0]!, holders: size, holder: rank, partial };
 }
 
+/**
+ * What a rank that holds `part` of a linear layer's weight holds of its adapter's A [rank, inputs] and B [outputs, rank]: the half that
+ * lies on the side of the cut is cut with the weight. The other one is whole on every rank, and each finds the share of its gradient that
+ * its part of the layer has.
+ */
+export function adapterParts(part: Part, rank: number, place: Place): { a: Part; b: Part } {
+  const [outputs, inputs] = part.whole as [number, number];
+  const [wholeA, wholeB] = [
+    [rank, inputs],
+    [outputs, rank],
+  ] as const;
+  const { kind } = part;
+  return {
+    a: kind === 'row' ? { ...part, whole: wholeA } : replicated(wholeA, place, kind !== null),
+    b: kind === 'column' ? { ...part, whole: wholeB } : replicated(wholeB, place, kind !== null),
+  };
+}
+
 /** What each rank of a group has of a tensor of which one of them has `part`. */
 export function rangesOf(
   { kind, whole, axis, length, holders }: Part,

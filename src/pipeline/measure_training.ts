@@ -1,4 +1,4 @@
-/** How fast a student trains here: two steps on rows like the study's, in a folder that goes again. */
+/** How fast a student trains here: two steps, in a folder that goes again. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,7 @@ function shortened(config: TrainConfig, length: number): TrainConfig {
   return { ...config, sequenceLength, gradientAccumulation, validationSplit: 0, checkpointEvery: 0, resume: false };
 }
 
+/** On rows like the study's. */
 export async function measureTraining(
   config: TrainConfig,
   tokenizer: TextTokenizer,
@@ -41,6 +42,29 @@ export async function measureTraining(
     const content = textOf(tokenizer, messages.at(-1)!.content, Math.max(1, target));
     return `${JSON.stringify({ id: String(index), messages: [...messages, { role: 'assistant', content }] })}\n`;
   });
+  try {
+    const data = join(folder, 'rows.jsonl');
+    await writeFile(data, rows);
+    return await timeSteps({ ...short, data: [data], tokenisedFolder: join(folder, 'tokenised') }, folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** How fast one device trains on a run's own rows, longer ones cut. Their tokens are kept for the run. */
+export async function measureFile(config: TrainConfig): Promise<TrainingRates> {
+  const folder = await mkdtemp(join(tmpdir(), 'measure-'));
+  try {
+    // As many epochs as there have to be for so many steps.
+    const enough = { overlong: 'truncate', epochs: steps, maxSteps: steps } as const;
+    return await timeSteps({ ...shortened(config, 0), ...enough }, folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Trains until a step has been measured. */
+async function timeSteps(config: TrainConfig, folder: string): Promise<TrainingRates> {
   let rates: TrainingRates | null = null;
   const begin = performance.now();
   const onStep = ({ tokens, tokensPerSecond }: StepMetrics): void => {
@@ -50,14 +74,9 @@ export async function measureTraining(
     if (known) throw new Measured(); // Nothing is saved of a run that fails.
   };
   try {
-    const data = join(folder, 'rows.jsonl');
-    await writeFile(data, rows);
-    const places = { data: [data], output: join(folder, 'out'), tokenisedFolder: join(folder, 'tokenised') };
-    await train({ ...short, ...places }, { onStep });
+    await train({ ...config, output: join(folder, 'out') }, { onStep });
   } catch (error) {
     if (!(error instanceof Measured)) throw error;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
   }
   if (rates === null) throw new Error('Expected a step of training');
   return rates;
