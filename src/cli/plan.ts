@@ -12,16 +12,9 @@ import { alignColumns } from '../report/columns.js';
 import { addExpected, type Expected } from '../report/expected.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
-import { type GlobalOptions, integer, links, mesh, overlay, positive } from './options.js';
-import { planTraining } from './plan_mesh.js';
+import { integer, links, mesh, overlay, positive } from './options.js';
+import { type MeshPlanOptions, onMesh, planTraining, renderOnMeshes } from './plan_mesh.js';
 import { isTraining } from './training_file.js';
-
-const flags: Record<string, string> = {
-  mesh: '--mesh',
-  linkBandwidth: '--link-bandwidth',
-  gpusPerNode: '--gpus-per-node',
-  rate: '--rate',
-};
 
 export function addPlan(program: Command): void {
   program
@@ -33,7 +26,7 @@ export function addPlan(program: Command): void {
     .argument('<file>', 'YAML of the study, or of a training run')
     .option(
       '--mesh <shape>',
-      'devices of a training run, such as dp=8,tp=8; may be given several times (default: 8 and 64 devices)',
+      'devices to plan for, such as dp=8,tp=8; may be given several times (default, of a training run: 8 and 64 devices)',
       (text: string, before: MeshShape[] = []) => [...before, mesh(text)],
     )
     .option(
@@ -54,13 +47,14 @@ Examples:
     .action(async (file: string, _, self: Command) => {
       const { value } = await readYaml(file);
       if (isTraining(value)) return planTraining(value, file, self.optsWithGlobals());
-      const given = Object.keys(flags).find((name) => self.getOptionValue(name) !== undefined);
-      if (given !== undefined)
+      const { mesh: meshes, rate, linkBandwidth, gpusPerNode, ...options } = self.optsWithGlobals() as MeshPlanOptions;
+      if (rate !== undefined)
         throw new UserError(
-          `${file}: Expected the YAML of a training run ('model', 'data', 'output') beside ${flags[given]} but received a study; leave it out, or write down one of its students as a training run`,
+          `${file}: Expected --rate beside the YAML of a training run ('model', 'data', 'output') but received a study, whose stages have rates of their own; leave it out`,
         );
       const { parseStudyConfig } = await import('../pipeline/config.js');
-      const config = parseStudyConfig(overlay(value, self.optsWithGlobals() as GlobalOptions), file);
+      const configs = (meshes ?? []).map((each) => parseStudyConfig(onMesh(value, each, options), file));
+      const config = parseStudyConfig(meshes ? onMesh(value, null, options) : overlay(value, options), file);
       await interruptible('Nothing was written.', async (signal) => {
         await fetchMissing(modelsOf(config), signal);
         const { createEngineServices } = await import('../pipeline/engine_services.js');
@@ -72,6 +66,7 @@ Examples:
           const { stages, prediction } = await predictPlan(context, plan);
           console.log(renderPlan(plan));
           console.log(`\n${renderPrediction(config, stages, prediction)}`);
+          if (configs.length > 0) console.log(`\n${await renderOnMeshes(stages, configs, linkBandwidth, gpusPerNode)}`);
         } finally {
           await services.close();
         }

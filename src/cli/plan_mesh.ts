@@ -1,14 +1,17 @@
-/** `plan` for the file of a training run: what a step would take on many devices. */
+/** `plan` for many devices: what a step of a training run, or a study, would take. */
 import type { Links } from '../distributed/communication.js';
 import { type MeshShape, meshSize } from '../distributed/mesh_shape.js';
 import { UserError } from '../errors.js';
+import type { StudyConfig } from '../pipeline/config.js';
+import type { StagePrediction } from '../pipeline/predict.js';
+import { formatDuration } from '../pipeline/progress.js';
 import { alignColumns } from '../report/columns.js';
 import type { TrainConfig } from '../training/config.js';
 import { formatBytes } from '../training/memory_plan.js';
 import type { MeshPlan } from '../training/mesh_plan.js';
 import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
-import type { GlobalOptions } from './options.js';
+import { type GlobalOptions, overlay } from './options.js';
 import { readTrainingFile } from './training_file.js';
 
 export interface MeshPlanOptions extends Omit<GlobalOptions, 'mesh'> {
@@ -94,4 +97,44 @@ export function renderMeshes(plans: readonly MeshPlan[]): string {
     memory === null ? '–' : formatBytes(memory),
   ]);
   return alignColumns([...header, 'efficiency', 'memory'], rows, 1).join('\n');
+}
+
+/** A study's settings for a mesh, which its students then train on too; null: for one device. */
+export function onMesh(value: unknown, mesh: MeshShape | null, options: GlobalOptions): unknown {
+  const study = overlay(value, { ...options, mesh: mesh ?? alone }) as { students?: unknown };
+  if (!Array.isArray(study?.students)) return study;
+  const students = study.students.map((student: { training?: object } | null) => {
+    if (typeof student?.training !== 'object') return student;
+    const { mesh: _, fullyShard, ...training } = student.training as { mesh?: unknown; fullyShard?: unknown };
+    return { ...student, training: mesh === null || fullyShard === undefined ? training : { ...training, fullyShard } };
+  });
+  return { ...study, students };
+}
+
+/** A line for each mesh: how long the whole study takes. @param stages on one device */
+export async function renderOnMeshes(
+  stages: readonly StagePrediction[],
+  configs: readonly StudyConfig[],
+  linkBandwidth: Partial<Links> = {},
+  gpusPerNode = 8,
+): Promise<string> {
+  const { defaultLinks } = await import('../distributed/communication.js');
+  const { predictMesh } = await import('../pipeline/predict_mesh.js');
+  const rows: string[][] = [];
+  for (const config of configs) {
+    const { generation, training, efficiency } = await predictMesh(
+      stages,
+      config,
+      { ...defaultLinks, ...linkBandwidth },
+      gpusPerNode,
+    );
+    const times = [generation, training, generation + training].map(formatDuration);
+    rows.push([nameOf(config.mesh), String(meshSize(config.mesh)), ...times, `${(100 * efficiency).toFixed(1)} %`]);
+  }
+  const lines = alignColumns(['mesh', 'devices', 'generation', 'training', 'all', 'efficiency'], rows, 1);
+  return [
+    ...lines,
+    '',
+    'The whole study, from what it takes on one device (above). Generation divides over dp alone.',
+  ].join('\n');
 }

@@ -86,6 +86,8 @@ export interface StagePrediction {
   seconds: Expected;
   /** Of what is left of it. */
   left: number;
+  /** Tokens that go through a model that is trained, over all epochs; null where none is. */
+  through: number | null;
 }
 
 /** @returns the stages in their order, and what is to be kept for the report */
@@ -124,11 +126,12 @@ export async function predict(
       );
     }
     open = work.training === null ? model : null; // The trainer loads the model itself.
+    const through = work.training?.through ?? null;
     const tokens = around(
       among.map((one) => one.tokens),
       0,
     );
-    stages.push({ label, arm: armOf(label), tokens, seconds, left: seconds.expected * share });
+    stages.push({ label, arm: armOf(label), tokens, seconds, left: seconds.expected * share, through });
   }
   const basis = `${expectation.basis()} Speeds measured on this machine at the study's batch, context and packs, taken to be ${Math.round(100 * speedError)} % off at most.`;
   const kept = stages.map(({ label, tokens, seconds }) => [label, { tokens, seconds }]);
