@@ -63,8 +63,24 @@ void CollectiveStream::loop() {
         submitted_.pop_front();
       }
     }
+    if (item.command && accelerator_) awaitOthers(*item.command);
     if (item.command) launch(std::move(item));
     if (accelerator_) retirePassed();
+  }
+}
+
+// Meanwhile what was launched before is concluded, without which others might never come.
+void CollectiveStream::awaitOthers(Command& command) {
+  const auto since = std::chrono::steady_clock::now();
+  try {
+    for (bool first = true; !command.poison && !stopping_; first = false) {
+      if (handlers_.mayLaunch(command, first, std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count()))
+        return;
+      retirePassed();
+      std::this_thread::sleep_for(kPollEvery);
+    }
+  } catch (const std::exception& error) {
+    command.poison = std::make_shared<const std::string>(error.what());
   }
 }
 

@@ -24,6 +24,9 @@ class CollectiveStream {
         launch;  // runs it, or launches it on the accelerator's second stream; what goes wrong is its poison
     // On an accelerator: whether a collective, launched `seconds` ago, is through with all ranks; reached: with this one.
     std::function<bool(Command&, bool reached, double seconds)> isThrough;
+    // On an accelerator, before it is launched, which may wait for other ranks: whether those of this process have come for it
+    // too. first: this rank has just come; waits since `seconds`.
+    std::function<bool(Command&, bool first, double seconds)> mayLaunch;
     std::function<void(Command&)> retire;  // hands its poison on
   };
   // retiredOperations: how many commands of the device have been retired.
@@ -42,6 +45,7 @@ class CollectiveStream {
   void submit(std::unique_ptr<Command> command, int64_t number, int64_t operations, void* behind);
   // What is launched from here on comes behind this collective. False: the stream has been stopped.
   bool follow(int64_t number);
+  bool isLaunched(int64_t number) const { return launchedCount_.load(std::memory_order_acquire) >= number || stopping_; }
   void awaitRetired(int64_t number);
 
  private:
@@ -52,6 +56,7 @@ class CollectiveStream {
     std::chrono::steady_clock::time_point since{};  // when nothing was before it any more
   };
   void loop();
+  void awaitOthers(Command& command);
   void launch(Item item);
   void retirePassed();
   bool isThrough(Item& item);

@@ -68,6 +68,7 @@ std::unique_ptr<Communicator> Communicator::join(const std::string& name, int ra
     group->gone.assign(size, false);
     group->steps.assign(size, 0);
     for (auto& arrivals : group->arrivals) arrivals.resize(size);
+    group->comings.assign(size, 0);
     group->announcements.assign(size, 0);
     group->conclusions.assign(size, 0);
     group->links.resize(size);
@@ -280,6 +281,19 @@ void Communicator::announce(const Meeting& meeting) {
   }
   warned_ = false;
   expectSame(first.first, first.second, rank_, meeting);
+}
+
+bool Communicator::come(bool first, const char* doing, double seconds) {
+  std::vector<int> missing;
+  {
+    std::lock_guard lock(group_->mutex);
+    if (first) ++group_->comings[rank_];
+    if (!group_->failure.empty()) return true;
+    for (int rank : group_->local)
+      if (group_->comings[rank] < group_->comings[rank_]) missing.push_back(rank);
+  }
+  expectInTime(missing, doing, seconds);
+  return missing.empty();
 }
 
 bool Communicator::concluded() {

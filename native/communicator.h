@@ -45,6 +45,8 @@ class Communicator : public Collective {
   void announce(const Meeting& meeting) override;
   std::string failure() const override;
   void expectPatience(const char* doing, double seconds) override;
+  // Whether all ranks of this process have come for this rank's next collective, or have failed. first: this one has just come.
+  bool come(bool first, const char* doing, double seconds);
   // An accelerator has run this rank's part of the oldest collective that is not concluded. → whether the other ranks of this
   // process say so of theirs, whose operands may turn out to have been poisoned; throws Error when one never will.
   bool concluded();
@@ -74,7 +76,7 @@ class Communicator : public Collective {
     // Of accelerators: what the ranks have come for, from the first that not all have, and how often each has come and concluded.
     std::deque<std::pair<int, Meeting>> announced;
     uint64_t firstAnnounced = 0;
-    std::vector<uint64_t> announcements, conclusions;
+    std::vector<uint64_t> comings, announcements, conclusions;
     std::vector<std::shared_ptr<Link>> links;
 
     void fail(const std::string& why);  // the first reason stays

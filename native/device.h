@@ -135,6 +135,7 @@ class Device {
   void launchAhead(std::unique_ptr<Command> command);
   void launchStepwise(std::unique_ptr<Command> replay);
   void launchGraph(Command& replay);
+  void awaitLaunch(int64_t collective);
   void putFence();
   bool retirePassed();
   void retireLaunched(size_t count);

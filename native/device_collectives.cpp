@@ -18,6 +18,9 @@ int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
         CollectiveStream::Handlers{
             [this](Command& command) { launchCollective(command); },
             [this](Command& command, bool reached, double seconds) { return isCollectiveThrough(command, reached, seconds); },
+            [this](Command& command, bool first, double seconds) {
+              return communicators_[static_cast<size_t>(command.attributes[0])]->come(first, command.op->name, seconds);
+            },
             [this](Command& command) { retireKernel(command, nullptr); }},
         completed_);
   // The streams' threads read the lists while these grow, so they never move.

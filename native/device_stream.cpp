@@ -89,6 +89,7 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
     chaosState_ = chaosState_ * 6364136223846793005ull + 1442695040888963407ull;
     if ((chaosState_ >> 60) == 0) std::this_thread::sleep_for(std::chrono::microseconds((chaosState_ >> 40) % 300));
   }
+  if (command.after > 0) awaitLaunch(command.after);
   if (command.after > 0 && !collectiveStream_->follow(command.after)) command.poison = poisonOf("The device was closed");
   if (command.op) return launchKernel(command, failure, failureCount);
   if (command.replayed) {
@@ -203,6 +204,14 @@ void Device::launchAhead(std::unique_ptr<Command> command) {
   if (++sinceFence_ == kFenceEvery || awaited) putFence();
 }
 
+// Of a collective. On an accelerator other ranks may wait for what was launched before to be concluded: it is retired meanwhile.
+void Device::awaitLaunch(int64_t collective) {
+  if (!accelerator_ || collectiveStream_->isLaunched(collective)) return;
+  if (sinceFence_ > 0 && !launched_.empty()) putFence();
+  while (!collectiveStream_->isLaunched(collective))
+    if (!retirePassed()) std::this_thread::sleep_for(kPollEvery);
+}
+
 void Device::putFence() {
   try {
     failures_.copyCount();
@@ -226,6 +235,9 @@ bool Device::retirePassed() {
     lose(error.what());
     return true;
   }
+  // What waits for a collective is not waited for here: other ranks may need what is launched next.
+  for (size_t index = 0; index < count; ++index)
+    if (launched_[index]->after > 0 && collectiveStream_->retired() < launched_[index]->after) count = index;
   if (count > 0) retireLaunched(count);
   return count > 0;
 }
