@@ -9,26 +9,14 @@ import { RequestServer } from '../engine/request_server.js';
 import type { RequestStream } from '../engine/request_stream.js';
 import type { EngineStatistics } from '../engine/statistics.js';
 import { UserError } from '../errors.js';
-import type { TextOptions } from '../text/text_options.js';
 import { type MeshShape, rankDevice, rankThreads } from './mesh_shape.js';
+import type { OpenEngineOptions } from './open_engine.js';
 import { sumStatistics } from './replica_statistics.js';
 import type { ReplicaNews, ReplicaOrder } from './replica_worker.js';
 import { workerFile } from './worker_file.js';
 
-export interface ReplicasOptions {
-  /** A directory, a GGUF file or a fetched name. Every replica reads it for itself. */
-  readonly model: string;
-  readonly text?: TextOptions;
-  /** A folder in PEFT's layout to apply to the model. */
-  readonly adapter?: string | undefined;
-  /** The first device of the first replica; the others are the GPUs after it, or the same CPU. */
-  readonly device: string;
-  readonly dtype?: 'f32' | 'bf16' | undefined;
-  /** CPU threads of all replicas together, divided evenly. */
-  readonly threads: number;
-  /** Of each replica. */
-  readonly engine?: EngineOptions;
-}
+/** As of one engine, but for all replicas together: `device` is the first one's, `threads` are divided evenly, `engine` is of each. */
+export type ReplicasOptions = Omit<OpenEngineOptions, 'tp' | 'group'>;
 
 /** What a replica's thread starts from. */
 export type ReplicaSetup = Omit<ReplicasOptions, 'engine'> & { readonly engine: EngineOptions; readonly tp: number };

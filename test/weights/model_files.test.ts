@@ -9,24 +9,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { Device } from '../../src/tensor/device.js';
+import { describe, expect, test, vi } from 'vitest';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { symbolsOfBytes } from '../../src/text/byte_level.js';
 import { type ModelFiles, resolveModel } from '../../src/weights/model_files.js';
 import { GOLDEN_MODELS, type GoldenModel, modelFolder } from '../support/fixtures.js';
 import { readSafetensors } from '../support/safetensors.js';
 import { chatMl } from '../text/templates.js';
+import { device } from './device.js';
 import { f32, type GgufTensor, ggufFile, type MetadataValue, temporaryFile, temporaryFolder } from './files.js';
-
-let device: Device;
-beforeAll(() => {
-  device = Device.open('cpu', { threads: 1 });
-});
-afterAll(async () => {
-  expect(device.statistics().liveTensors).toBe(0);
-  await device.close();
-});
 
 /** Opens, looks, closes. */
 async function withModel<R>(path: string, look: (files: ModelFiles) => R | Promise<R>): Promise<R> {

@@ -2,11 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { packageRoot } from '../../src/native.js';
-import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { openWeightFile, WeightFiles } from '../../src/weights/weight_source.js';
+import { device } from './device.js';
 import {
   f32,
   type GgufTensor,
@@ -16,15 +16,6 @@ import {
   seeded,
   temporaryFolder,
 } from './files.js';
-
-let device: Device;
-beforeAll(() => {
-  device = Device.open('cpu', { threads: 1 });
-});
-afterAll(async () => {
-  expect(device.statistics().liveTensors).toBe(0);
-  await device.close();
-});
 
 const metadata: Record<string, MetadataValue> = {
   'general.architecture': 'llama',

@@ -1,19 +1,10 @@
 /** Parts of tensors are the same numbers as in the whole, and nothing else of the file is read for them. */
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Device } from '../../src/tensor/device.js';
+import { describe, expect, test } from 'vitest';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { openWeightFile, WeightFiles } from '../../src/weights/weight_source.js';
+import { device } from './device.js';
 import { f32, ggufFile, safetensorsFile, seeded, temporaryFile } from './files.js';
-
-let device: Device;
-beforeAll(() => {
-  device = Device.open('cpu', { threads: 1 });
-});
-afterAll(async () => {
-  expect(device.statistics().liveTensors).toBe(0);
-  await device.close();
-});
 
 /** Opens the first tensor of a file as `w`. */
 function opened(path: string, heads = 0): { source: WeightFiles; shape: number[] } {

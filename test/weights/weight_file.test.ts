@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { native } from '../../src/native.js';
-import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { openWeightFile, WeightFiles } from '../../src/weights/weight_source.js';
 import { goldenJson } from '../support/fixtures.js';
+import { device } from './device.js';
 import {
   f32,
   type GgufOptions,
@@ -20,15 +20,6 @@ import {
   u32,
   u64,
 } from './files.js';
-
-let device: Device;
-beforeAll(() => {
-  device = Device.open('cpu', { threads: 1 });
-});
-afterAll(async () => {
-  expect(device.statistics().liveTensors).toBe(0);
-  await device.close();
-});
 
 /** Reads tensor `name` of the file as f32, or through bf16. */
 async function readTensor(path: string, name: string, dtype: 'f32' | 'bf16' = 'f32', heads = 0): Promise<Float32Array> {
