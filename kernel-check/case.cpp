@@ -68,6 +68,11 @@ Argument integers(Shape shape, int64_t from, int64_t to) {
 Argument bytes(Shape shape) {
   return drawn(DType::U8, std::move(shape), [](Random& random, int64_t) { return static_cast<double>(random.bits() % 256); });
 }
+Argument codes(Shape shape) {
+  // All but the two NaNs, which would hide everything that they meet.
+  return drawn(DType::FP8, std::move(shape),
+               [](Random& random, int64_t) { return static_cast<double>(random.bits() % 2 * 128 + random.bits() % 127); });
+}
 Argument constant(DType dtype, Shape shape, double value) {
   return drawn(dtype, std::move(shape), [=](Random&, int64_t) { return value; });
 }

@@ -33,7 +33,7 @@ class Random {
   uint64_t state_;
 };
 
-// |actual − expected| ≤ ulps · (distance of neighbours at expected) + absolute. Integers are always exact.
+// |actual − expected| ≤ ulps · (distance of neighbours at expected) + absolute. Integers and the bits of fp8 are always exact.
 struct Bound {
   double ulps = 0, absolute = 0;
 };
@@ -58,6 +58,7 @@ Argument normal(DType dtype, Shape shape, double deviation = 1);
 Argument uniform(DType dtype, Shape shape, double from, double to);
 Argument integers(Shape shape, int64_t from, int64_t to);  // i32 in [from, to)
 Argument bytes(Shape shape);                               // u8
+Argument codes(Shape shape);                               // fp8, any number
 Argument constant(DType dtype, Shape shape, double value);
 Argument list(DType dtype, std::vector<double> values, Shape shape = {});  // default: one dimension
 Argument output(DType dtype, Shape shape);

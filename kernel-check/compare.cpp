@@ -20,15 +20,18 @@ double get(DType dtype, const uint8_t* source) {
       return toFloat(BFloat16{load(uint16_t{})});
     case DType::I32:
       return load(int32_t{});
+    case DType::FP8:  // its bits
     case DType::U8:
       return load(uint8_t{});
   }
   return 0;
 }
 
+bool isExact(DType dtype) { return dtype != DType::F32 && dtype != DType::BF16; }
+
 // The distance between neighbours of the type around a value.
 double ulp(DType dtype, double value) {
-  if (dtype == DType::I32 || dtype == DType::U8) return 0;
+  if (isExact(dtype)) return 0;
   const int digits = dtype == DType::F32 ? 24 : 8;
   const int exponent = value == 0 ? -125 : std::max(std::ilogb(value), -126);
   return std::ldexp(1.0, exponent - digits + 1);
@@ -86,8 +89,7 @@ Comparison compare(const Op& op, const Case& one, const Outcome& expected, const
       }
       const double value = get(argument.dtype, bytes), wanted = get(argument.dtype, right.data() + element * size);
       if ((std::isnan(value) && std::isnan(wanted)) || value == wanted) continue;
-      const double allowed = bound.ulps * ulp(argument.dtype, wanted) +
-                             (argument.dtype == DType::I32 || argument.dtype == DType::U8 ? 0 : bound.absolute);
+      const double allowed = bound.ulps * ulp(argument.dtype, wanted) + (isExact(argument.dtype) ? 0 : bound.absolute);
       const double error = std::abs(value - wanted);
       if (error <= allowed) result.worst = std::max(result.worst, error / allowed);
       else

@@ -28,6 +28,7 @@ void put(DType dtype, uint8_t* target, double value) {
       return store(toBFloat16(static_cast<float>(value)).bits);
     case DType::I32:
       return store(static_cast<int32_t>(value));
+    case DType::FP8:  // its bits
     case DType::U8:
       return store(static_cast<uint8_t>(value));
   }

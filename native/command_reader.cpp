@@ -37,7 +37,7 @@ void readTensor(Reader& reader, Device& device, Command& command, int index) {
   }
   const std::shared_ptr<Storage>& storage = device.storage(static_cast<int64_t>(handle));
   tensor.present = true;
-  tensor.dtype = static_cast<DType>(reader.count(static_cast<int>(DType::U8)));
+  tensor.dtype = static_cast<DType>(reader.count(static_cast<int>(DType::FP8)));
   const int64_t offset = reader.count(kLimit);
   tensor.rowStride = reader.count(kLimit);
   tensor.rank = static_cast<int>(reader.count(kMaxRank));

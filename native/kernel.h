@@ -20,14 +20,15 @@
 
 namespace cd {
 
-enum class DType : uint8_t { F32, BF16, I32, U8 };
+// FP8 is e4m3 (kernels/common/fp8.h).
+enum class DType : uint8_t { F32, BF16, I32, U8, FP8 };
 
 inline const char* dtypeName(DType dtype) {
-  constexpr const char* kNames[] = {"f32", "bf16", "i32", "u8"};
+  constexpr const char* kNames[] = {"f32", "bf16", "i32", "u8", "fp8"};
   return kNames[static_cast<int>(dtype)];
 }
 inline int64_t dtypeSize(DType dtype) {
-  constexpr int64_t kSizes[] = {4, 2, 4, 1};
+  constexpr int64_t kSizes[] = {4, 2, 4, 1, 1};
   return kSizes[static_cast<int>(dtype)];
 }
 

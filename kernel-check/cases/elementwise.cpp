@@ -14,7 +14,7 @@ const int64_t kAligned = 64, kCrooked = 43;
 }  // namespace
 
 CASES(fill) {
-  for (DType dtype : {DType::F32, DType::BF16, DType::I32, DType::U8}) {
+  for (DType dtype : {DType::F32, DType::BF16, DType::I32, DType::U8, DType::FP8}) {
     for (const Shape& shape : kShapes) add(text(dtype, shape)).attributes({3}).tensors({output(dtype, shape)}).bound(0);
     add(text(dtype, kView) + " aligned rows").attributes({200}).tensors({output(dtype, kView).narrowed(kAligned)}).bound(0);
     add(text(dtype, kView) + " crooked rows")

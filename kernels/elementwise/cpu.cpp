@@ -1,5 +1,6 @@
 #include "../common/dispatch.h"
 #include "../common/elementwise.h"
+#include "../common/fp8.h"
 
 namespace cd::cpu {
 
@@ -40,6 +41,8 @@ void fill(const Call& call) {
       return fillWith(call, static_cast<int32_t>(value));
     case DType::U8:
       return fillWith(call, static_cast<uint8_t>(value));
+    case DType::FP8:
+      return fillWith(call, toFloat8(static_cast<float>(value)));
   }
 }
 

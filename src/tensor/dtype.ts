@@ -1,10 +1,10 @@
-/** Element types of tensors; their order is the native one. */
-export const dtypes = ['f32', 'bf16', 'i32', 'u8'] as const;
+/** Element types of tensors; their order is the native one. fp8 is e4m3, which JavaScript sees as its bits. */
+export const dtypes = ['f32', 'bf16', 'i32', 'u8', 'fp8'] as const;
 export type DType = (typeof dtypes)[number];
 
 /** Bytes per element. */
-export const dtypeSize: Record<DType, number> = { f32: 4, bf16: 2, i32: 4, u8: 1 };
+export const dtypeSize: Record<DType, number> = { f32: 4, bf16: 2, i32: 4, u8: 1, fp8: 1 };
 /** The native number of a dtype. */
-export const dtypeNumber: Record<DType, number> = { f32: 0, bf16: 1, i32: 2, u8: 3 };
+export const dtypeNumber: Record<DType, number> = { f32: 0, bf16: 1, i32: 2, u8: 3, fp8: 4 };
 
 export type TensorData = Float32Array | Int32Array | Uint8Array;

@@ -120,8 +120,8 @@ export class Tensor {
   }
 
   /**
-   * Copies host data, at once: the array may change afterwards. Floats may be stored as bf16; otherwise the dtype is the
-   * array's own (f32 for a plain array).
+   * Copies host data, at once: the array may change afterwards. Floats may be stored as bf16, bytes as the bits of fp8;
+   * otherwise the dtype is the array's own (f32 for a plain array).
    */
   static from(device: Device, data: TensorData | readonly number[], shape?: readonly number[], dtype?: DType): Tensor {
     const tensor = Tensor.empty(device, shape ?? [data.length], dtype ?? naturalDType(data));
@@ -202,12 +202,12 @@ export class Tensor {
   write(data: TensorData | readonly number[]): void {
     if (data.length !== this.size)
       throw new Error(`Expected ${this.size} elements for ${this} but received ${data.length}`);
-    const natural = this.dtype === 'bf16' ? 'f32' : this.dtype;
+    const natural = this.dtype === 'bf16' ? 'f32' : this.dtype === 'fp8' ? 'u8' : this.dtype;
     const array = Array.isArray(data) ? fromNumbers(data as readonly number[], natural) : (data as TensorData);
     if (naturalDType(array) !== natural)
       throw new Error(`Expected ${natural} data for ${this} but received ${naturalDType(array)}`);
     if (this.dtype === 'bf16' || !this.contiguous) {
-      using staged = Tensor.from(this.device, array, this.shape);
+      using staged = Tensor.from(this.device, array, this.shape, this.dtype === 'bf16' ? 'f32' : this.dtype);
       launch('copy', [staged, this]);
       return;
     }
@@ -216,11 +216,11 @@ export class Tensor {
     this.bumpVersion();
   }
 
-  /** The contents as they are at this point of the stream; bf16 is widened to f32. Rejects when an operation they depend on failed. */
+  /** The contents as they are at this point of the stream; bf16 is widened to f32, of fp8 the bits. Rejects when an operation they depend on failed. */
   async read(): Promise<TensorData> {
     const buffer = await this.#readBuffer();
     if (this.dtype === 'i32') return new Int32Array(buffer);
-    if (this.dtype === 'u8') return new Uint8Array(buffer);
+    if (this.dtype === 'u8' || this.dtype === 'fp8') return new Uint8Array(buffer);
     if (this.dtype === 'f32') return new Float32Array(buffer);
     const halves = new Uint16Array(buffer);
     const bits = new Uint32Array(halves.length);

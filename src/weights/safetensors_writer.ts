@@ -6,14 +6,14 @@ import type { Tensor } from '../tensor/tensor.js';
 
 export interface TensorToWrite {
   name: string;
-  dtype: 'F32' | 'BF16' | 'I32' | 'U8';
+  dtype: 'F32' | 'BF16' | 'I32' | 'U8' | 'F8_E4M3';
   shape: readonly number[];
   /** The elements, contiguous, little-endian. Called once, when it is this tensor's turn: one is in memory at a time. */
   read(): Promise<Uint8Array>;
 }
 
-const elementBytes = { F32: 4, BF16: 2, I32: 4, U8: 1 } as const;
-const fileDTypes = { f32: 'F32', bf16: 'BF16', i32: 'I32', u8: 'U8' } as const;
+const elementBytes = { F32: 4, BF16: 2, I32: 4, U8: 1, F8_E4M3: 1 } as const;
+const fileDTypes = { f32: 'F32', bf16: 'BF16', i32: 'I32', u8: 'U8', fp8: 'F8_E4M3' } as const;
 
 /** A tensor of a device as what is written of it. Must live until it is written. */
 export function tensorToWrite(name: string, tensor: Tensor): TensorToWrite {

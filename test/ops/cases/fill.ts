@@ -1,10 +1,11 @@
 import { output } from '../harness/data.js';
+import { nearestFp8 } from '../harness/fp8.js';
 import type { OpCases } from '../harness/types.js';
 
 export const cases: OpCases = {
   op: 'fill',
   reference({ y }, { value }) {
-    y!.data.fill(value!);
+    y!.data.fill(y!.dtype === 'fp8' ? nearestFp8(value!) : value!);
   },
   roundings: { f32: 1 },
   gradient: 'not differentiable',
@@ -13,6 +14,7 @@ export const cases: OpCases = {
     { name: 'rounded to bf16', tensors: { y: output('bf16', [129]) }, attributes: { value: -1 / 3 } },
     { name: 'i32', tensors: { y: output('i32', [5, 3, 7]) }, attributes: { value: -2147483647 } },
     { name: 'u8', tensors: { y: output('u8', [1001]) }, attributes: { value: 255 } },
+    { name: 'fp8', tensors: { y: output('fp8', [33]) }, attributes: { value: -0.3 } },
     { name: 'NaN', tensors: { y: output('f32', [17]) }, attributes: { value: Number.NaN } },
     { name: 'several tasks', tensors: { y: output('u8', [40_001]) }, attributes: { value: 7 } },
     {

@@ -45,7 +45,7 @@ function place(device: Device, spec: TensorSpec, poison: Poison): { tensor: Tens
 
 function typedArray(dtype: DType, data: Float64Array): TensorData {
   if (dtype === 'i32') return Int32Array.from(data);
-  if (dtype === 'u8') return Uint8Array.from(data);
+  if (dtype === 'u8' || dtype === 'fp8') return Uint8Array.from(data);
   return Float32Array.from(data);
 }
 

@@ -25,7 +25,7 @@ export function expectedOf(
 }
 
 function boundOf(dtype: DType, expected: Reference, index: number, roundings: Roundings): number {
-  if (dtype === 'i32' || dtype === 'u8') return 0;
+  if (dtype !== 'f32' && dtype !== 'bf16') return 0;
   const magnitude = Math.max(Math.abs(expected.data[index]!), expected.magnitude?.[index] ?? 0);
   const bf16 = roundings.bf16 ?? (dtype === 'bf16' ? 1 : 0);
   return (roundings.f32 * unit.f32 + bf16 * unit.bf16) * magnitude + smallest;

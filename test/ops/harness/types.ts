@@ -10,7 +10,7 @@ import type { DType } from '../../../src/tensor/dtype.js';
 export interface TensorSpec {
   dtype: DType;
   shape: readonly number[];
-  /** What it holds before, already rounded to the dtype; null for an argument that is only written. */
+  /** What it holds before, already rounded to the dtype (of fp8 the bits); null for an argument that is only written. */
   data: Float64Array | null;
   /** Narrowed, along this dimension, out of a larger tensor, whose other elements must stay as they are. */
   view?: 'first' | 'last';
