@@ -16,7 +16,7 @@ const options = readOptions({
   threads: [0, 'of everybody; 0: every core'],
   python: ['python3', 'interpreter of the torch peer'],
   peers: ['torch,onnxruntime', 'torch, onnxruntime; none'],
-  samples: [30, 'samples of each, in turn'],
+  samples: [20, 'samples of each, in turn'],
   'sample-ms': [50, 'calls are repeated until a sample takes about this long'],
   out: ['benchmarks/results', 'folder of the results'],
 });
@@ -67,7 +67,7 @@ await runBenchmark(
             .map((measurement) => row(measurement, rates)),
         })),
       notes: [
-        `Median of ${options.samples} samples, everybody in turn sample by sample; best: the least of them. Peak: the best multiply-add rate of f32, or of bf16 dot products, measured before and after each row. Ours is timed on the stream, a peer around its call.`,
+        `Median of ${options.samples} samples, everybody in turn sample by sample; best: the least of them. Peak: the best multiply-add rate of f32, or of bf16 dot products, measured before and after each row. Ours is timed on the stream, a peer around its call. With the same operands every call, a quarter as many calls go untimed before each sample, as who had the turn before leaves other data in the caches.`,
         'A product of bf16 factors gives bf16. torch multiplies into a given result; onnxruntime has its right factor packed beforehand, ours and torch have not.',
       ],
       data: { measured },

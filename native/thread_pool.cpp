@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "processor_claim.h"
+
 namespace cd {
 
 ThreadPool& ThreadPool::instance() {
@@ -39,6 +41,7 @@ ThreadPool::Region* ThreadPool::join(int& worker) {
 }
 
 void ThreadPool::helperLoop() {
+  ProcessorClaim claim;  // while it spins too: a stream's thread that finds it on its own CPU moves away
   for (;;) {
     const uint64_t seen = epoch_.load(std::memory_order_acquire);
     Region* region = nullptr;
@@ -47,6 +50,7 @@ void ThreadPool::helperLoop() {
       std::lock_guard lock(mutex_);
       region = join(worker);
     }
+    claim.take();
     if (region) {
       region->work(worker);
       bool last;
@@ -58,6 +62,7 @@ void ThreadPool::helperLoop() {
       continue;
     }
     if (spinUntilNot([&] { return epoch_.load(std::memory_order_acquire) == seen; })) continue;
+    claim.release();
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
   }
@@ -69,6 +74,8 @@ void ThreadPool::run(int threads, int64_t count, Parallel::Body body, void* stat
     for (int64_t task = 0; task < count; ++task) body(state, task, 0);
     return;
   }
+  ProcessorClaim claim;
+  claim.take();
   Region region(body, state, count, helpers);
   {
     std::lock_guard lock(mutex_);

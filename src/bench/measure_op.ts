@@ -13,7 +13,7 @@ import { formatShape, type Shape } from './shape.js';
 import { summarise, type Timing } from './timing.js';
 
 /** Idle threads of who ran before spin for a while; nobody shall be measured beside them. */
-const settleMilliseconds = 20;
+const settleMilliseconds = 100;
 
 /** More than the second-level cache of any GPU so far. */
 const gpuCacheBytes = 128 * 2 ** 20;
@@ -24,7 +24,8 @@ export interface OpMeasurementOptions {
   /** Samples, each the mean of enough calls to last `sampleSeconds`. */
   readonly samples: number;
   readonly sampleSeconds: number;
-  /** The same operands every call, so that what fits stays in the caches; otherwise they span twice the last-level cache. */
+  /** The same operands every call, so that what fits stays in the caches, a quarter of a sample's calls before it untimed;
+   * otherwise operands span twice the last-level cache. */
   readonly warm: boolean;
   readonly peers: readonly OpPeer[];
 }
@@ -85,13 +86,17 @@ export async function measureOp(device: Device, bench: OpBench, options: OpMeasu
     const calls = Math.min(10_000, Math.max(1, Math.ceil(options.sampleSeconds / Math.max(estimate, 1e-7))));
     for (const peer of options.peers)
       peers.push(await openPeer(peer, bench, { ...options, threads, copies: runner.copies, device: device.name }));
+    // Who ran before has filled the caches with its own operands and let the clock change: that is no part of a warm call.
+    const warmUp = warm ? Math.ceil(calls / 4) : 0;
     const ours: number[] = [];
     for (let sample = 0; sample < samples; sample++) {
       if (peers.length > 0) await sleep(settleMilliseconds);
+      if (warmUp > 0) await runner.run(warmUp);
       ours.push(await runner.run(calls));
       for (const { process, seconds } of peers) {
         if (!process) continue;
         await sleep(settleMilliseconds);
+        if (warmUp > 0) await process.ask({ task: 'run', calls: warmUp });
         seconds.push(await process.ask<number>({ task: 'run', calls }));
       }
     }
