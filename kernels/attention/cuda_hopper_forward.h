@@ -26,17 +26,6 @@ struct HopperForward {
   };
 };
 
-// 2^x, to two ulp.
-__device__ __forceinline__ float exp2Fast(float x) {
-#if defined(CD_EMULATE)
-  return exp2f(x);
-#else
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#endif
-}
-
 // The softmax of one row so far. Scores are as they come from the product; `scale` takes them to powers of two.
 struct RowState {
   float most = -INFINITY, sum = 0;

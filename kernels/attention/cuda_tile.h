@@ -3,13 +3,11 @@
 #pragma once
 
 #include "../common/cuda_copy.h"
-#include "../common/cuda_mma.h"
+#include "../common/cuda_fragment.h"
 
 namespace cd::cuda::attend {
 
 constexpr int kTile = 64;  // rows of a right operand
-
-constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 // Eight more than D, so that the eight rows of a matrix start in different banks.
 template <int D>
@@ -67,25 +65,6 @@ __device__ __forceinline__ void accumulate(float (&c)[kColumns / 8][4], const fl
       mma(c[j + 1], left, right[1]);
     }
   }
-}
-
-// Rows and columns of a C fragment: element i of part j lies at (fragmentRow(i), fragmentColumn(j, i)).
-__device__ __forceinline__ int fragmentRow(int i) { return laneIndex() / 4 + i / 2 * 8; }
-__device__ __forceinline__ int fragmentColumn(int j, int i) { return j * 8 + laneIndex() % 4 * 2 + i % 2; }
-
-// The four lanes that share a row.
-__device__ __forceinline__ float rowSum(float value) {
-  value += __shfl_xor_sync(kAllLanes, value, 1);
-  return value + __shfl_xor_sync(kAllLanes, value, 2);
-}
-__device__ __forceinline__ float rowMax(float value) {
-  value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, 1));
-  return fmaxf(value, __shfl_xor_sync(kAllLanes, value, 2));
-}
-
-// Two neighbours of a row of bf16.
-__device__ __forceinline__ void storePair(BFloat16* target, float first, float second) {
-  *reinterpret_cast<uint32_t*>(target) = packBFloat16(first, second);
 }
 
 }  // namespace cd::cuda::attend
