@@ -142,10 +142,9 @@ inline int64_t workspaceSize(int64_t rows, int64_t panels, int64_t K, int64_t bl
 
 // Computes a part of a · b, K elements deep: a block of all the part's panels is packed, then the rows of A stream past it.
 // emit(row, column, columns, values) takes the finished sums of A's row `row` for B's columns [column, column + columns),
-// columns ≤ kPanel; values has room to kPanel.
-template <class U, class T, class Emit>
-inline void multiplyPart(const Left& a, const Right<T>& b, const Part& part, int64_t N, int64_t K, float* workspace,
-                         Emit&& emit) {
+// columns ≤ kPanel; values has room to kPanel. b packs panels as Right does.
+template <class U, class B, class Emit>
+inline void multiplyPart(const Left& a, const B& b, const Part& part, int64_t N, int64_t K, float* workspace, Emit&& emit) {
   const int64_t panels = part.panelTo - part.panelFrom, rows = part.rowTo - part.rowFrom;
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows, blocks = blockCount(K, a.block);
   U* const packed = reinterpret_cast<U*>(workspace);

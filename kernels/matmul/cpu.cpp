@@ -1,4 +1,5 @@
 #include "../common/dispatch.h"
+#include "../common/product.h"
 #include "../common/stream.h"
 #include "../common/turned.h"
 
@@ -6,38 +7,6 @@ namespace cd::cpu {
 using namespace units;
 
 namespace {
-constexpr int64_t kPackRows = 64;  // rows of A that one task brings into unit form
-
-// A in unit form: in place where its K runs along memory in whole units of the right type.
-template <class T, class U>
-bool inPlace(bool transposed, int64_t K) {
-  return !transposed && sizeof(T) * kPerUnit<U> == sizeof(U) && K % kPerUnit<U> == 0;
-}
-
-template <class T, class U>
-void packLeft(const Call& call, const Tensor& a, bool transposed, int64_t M, int64_t K, U* target) {
-  const int64_t stride = unitCount<U>(K);
-  call.parallelFor((M + kPackRows - 1) / kPackRows, [&](int64_t task, int) {
-    const int64_t row = task * kPackRows, rows = std::min(kPackRows, M - row);
-    if (transposed) transposeRows<U>(a.as<T>() + row, a.rowStride, rows, K, target + row * stride, stride);
-    else copyRows<U>(a.row<T>(row), a.rowStride, rows, K, target + row * stride, stride);
-  });
-}
-
-// One row of a finished tile into C.
-template <class C>
-void write(C* c, const float* sums, int64_t columns, float alpha, bool accumulate) {
-  // The row's next panel: rows of a wide c lie too far apart for prefetch units to see a pattern.
-  for (int64_t j = 0; j < kPanel * static_cast<int64_t>(sizeof(C)); j += 64)
-    __builtin_prefetch(reinterpret_cast<char*>(c + kPanel) + j, 1, 2);
-  int64_t i = 0;
-  for (; i + kWidth <= columns; i += kWidth) {
-    const Vec product = load(sums + i) * alpha;
-    store(c + i, accumulate ? load(c + i) + product : product);
-  }
-  for (; i < columns; ++i) c[i] = fromFloat<C>(accumulate ? toFloat(c[i]) + sums[i] * alpha : sums[i] * alpha);
-}
-
 template <class T, class C>
 void multiplyFewRows(const Call& call, int64_t M, int64_t N, int64_t K, bool transposeA, float alpha, bool accumulate) {
   using U = Unit<T>;
@@ -78,7 +47,6 @@ void multiplyWhileReading(const Call& call, int64_t M, int64_t N, int64_t K, boo
 
 template <class T, class C>
 void multiply(const Call& call) {
-  using U = Unit<T>;
   const Tensor &a = call[0], &b = call[1], &c = call[2];
   const bool transposeA = call.attribute(0) != 0, transposeB = call.attribute(1) != 0, accumulate = call.attribute(2) != 0;
   const float alpha = static_cast<float>(call.attribute(3));
@@ -86,24 +54,7 @@ void multiply(const Call& call) {
   if (M == 0 || N == 0) return;
   if (transposeB && M <= kTurnedRows) return multiplyWhileReading<T, C>(call, M, N, K, transposeA, alpha, accumulate);
   if (transposeB && M <= kFewRows) return multiplyFewRows<T, C>(call, M, N, K, transposeA, alpha, accumulate);
-
-  const bool direct = inPlace<T, U>(transposeA, K);
-  const Tasks tasks(M, N, call.parallel->workers());
-  const int64_t workspace = workspaceSize<U>(tasks.rows, tasks.panels, K);
-  const int64_t packed = direct ? 0 : (M * unitCount<U>(K) + 15) / 16 * 16;
-  float* const scratch = call.scratch<float>(call.parallel->workers() * workspace + packed);
-  U* const packedA = reinterpret_cast<U*>(scratch + call.parallel->workers() * workspace);
-  if (!direct) packLeft<T, U>(call, a, transposeA, M, K, packedA);
-  const Left left =
-      leftRows<U>(direct ? a.data : packedA, direct ? a.rowStride * static_cast<int64_t>(sizeof(T)) : unitCount<U>(K) * 4);
-
-  const Right<T> right{b.as<T>(), b.rowStride, transposeB};
-  call.parallelFor(tasks.count(), [&](int64_t task, int worker) {
-    const auto emit = [&](int64_t row, int64_t column, int64_t columns, const float* sums) {
-      write(c.row<C>(row) + column, sums, columns, alpha, accumulate);
-    };
-    multiplyPart<U>(left, right, tasks.part(task, M, N), N, K, scratch + worker * workspace, emit);
-  });
+  multiplyPanels<T, C>(call, {a, transposeA, K}, Right<T>{b.as<T>(), b.rowStride, transposeB}, {c, alpha, accumulate});
 }
 }  // namespace
 
