@@ -1,6 +1,6 @@
 /** Matrix products beside torch and onnxruntime, against the multiply-add rate that this program measures. */
 import { formatPercent } from '../src/bench/format.js';
-import { measureOp, type OpMeasurement, type OpPeer, titleOf, torchPeer } from '../src/bench/measure_op.js';
+import { commandPeer, measureOp, type OpMeasurement, titleOf, torchPeer } from '../src/bench/measure_op.js';
 import { findOpBench } from '../src/bench/ops/index.js';
 import { bestRates, type Rates } from '../src/bench/rates.js';
 import { parseShape } from '../src/bench/shape.js';
@@ -21,11 +21,11 @@ const options = readOptions({
   out: ['benchmarks/results', 'folder of the results'],
 });
 
-const onnxruntime: OpPeer = {
-  name: 'onnxruntime',
-  command: [process.execPath, 'onnxruntime.mjs'],
-  computes: () => 'MatMul with a constant right factor, packed beforehand',
-};
+const onnxruntime = commandPeer(
+  'onnxruntime',
+  [process.execPath, 'onnxruntime.mjs'],
+  () => 'MatMul with a constant right factor, packed beforehand',
+);
 const wanted = options.peers.split(',');
 const peers = [torchPeer(options.python), onnxruntime].filter(({ name }) => wanted.includes(name));
 

@@ -19,7 +19,7 @@ namespace {
 const char kUsage[] =
     "kernel-check [--backend PATH] [--op NAME] [--case TEXT] [--order forward|reverse|seed:N] [--planted PATH] [--list]\n"
     "  --backend  plug-in whose kernels are checked; default: compress_distill_cuda_emulated.so beside this program\n"
-    "  --op       one operation; default: all\n"
+    "  --op       an operation, as often as wanted; default: all\n"
     "  --case     cases whose name holds TEXT; default: all\n"
     "  --order    of warps, lanes and blocks in emulation; default: forward, reverse and seed:1, one after another\n"
     "  --planted  a plug-in with planted bugs, which must all be found; nothing else is checked\n"
@@ -29,7 +29,8 @@ const char kUsage[] =
 const std::set<std::string> kWithoutCases = {"all_reduce", "all_gather", "reduce_scatter", "broadcast"};
 
 struct Options {
-  std::string backend, op, name, planted;
+  std::string backend, name, planted;
+  std::set<std::string> ops;
   std::vector<std::string> orders;
   bool list = false;
 };
@@ -43,13 +44,13 @@ Options parse(int count, char** words) {
       continue;
     }
     std::string* target = word == "--backend"   ? &options.backend
-                          : word == "--op"      ? &options.op
                           : word == "--case"    ? &options.name
                           : word == "--planted" ? &options.planted
                                                 : nullptr;
-    if (!target && word != "--order") throw Error("unknown option '" + word + "'\n" + kUsage);
+    if (!target && word != "--order" && word != "--op") throw Error("unknown option '" + word + "'\n" + kUsage);
     if (++i == count) throw Error("Expected a value after " + word + "\n" + kUsage);
     if (target) *target = words[i];
+    else if (word == "--op") options.ops.insert(words[i]);
     else options.orders.push_back(words[i]);
   }
   if (options.orders.empty()) options.orders = {"forward", "reverse", "seed:1"};
@@ -83,6 +84,8 @@ class Checker {
   }
 
   std::string description() const { return accelerator_ ? accelerator_->description() : "the host"; }
+  // Why nothing will run on the device any more; empty: it works.
+  std::string lost() const { return accelerator_ ? accelerator_->lost() : ""; }
 
   struct Verdict {
     std::vector<std::string> problems;
@@ -128,7 +131,7 @@ int checkAll(const Options& options, const Backend& backend) {
   std::vector<std::string> without;
   for (size_t number = 0; number < allOps().size(); ++number) {
     const std::string name = allOps()[number]->name;
-    if (!options.op.empty() && name != options.op) continue;
+    if (!options.ops.empty() && !options.ops.contains(name)) continue;
     const Kernel kernel = backend.kernels[number];
     if (!kernel) {
       without.push_back(name);
@@ -146,18 +149,23 @@ int checkAll(const Options& options, const Backend& backend) {
       worst = std::max(worst, verdict.worst);
       failed += !verdict.problems.empty();
       for (const std::string& problem : verdict.problems) problems.push_back("  " + one.name + ": " + problem);
+      if (!checker.lost().empty()) break;
     }
     if (cases == 0 && options.name.empty()) {
       problems.push_back("  no cases: list them in kernel-check/cases/");
       failed = 1;
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    for (const std::string& problem : problems) std::printf("%s\n", problem.c_str());
     if (cases > 0 || failed > 0)
       std::printf("%-26s %5d %12.3f %8.2f %s\n", name.c_str(), cases, worst, seconds, failed ? "FAILED" : "");
-    for (const std::string& problem : problems) std::printf("%s\n", problem.c_str());
     std::fflush(stdout);
     failures += failed;
     checked += cases;
+    if (const std::string lost = checker.lost(); !lost.empty()) {
+      std::printf("%s; what comes behind %s was not checked\n", lost.c_str(), name.c_str());
+      return 1;
+    }
   }
   if (!without.empty()) {
     std::printf("No kernel yet:");

@@ -4,12 +4,18 @@
  *   node dist/benchmarks/gpu/collectives.js [device]
  */
 import { Communicator } from '../../src/distributed/communicator.js';
+import { native } from '../../src/native.js';
 import { linear } from '../../src/ops/matmul.js';
 import { Device } from '../../src/tensor/device.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 
 const name = process.argv[2] ?? 'cuda:0';
 const emulated = name === 'cuda-emulated';
+const missing = emulated ? undefined : native.cudaLibraries().find(({ title, path }) => title === 'NCCL' && !path);
+if (missing) {
+  console.log(`SKIPPED: ${missing.problem}`);
+  process.exit(0);
+}
 const device = Device.open(name);
 const communicator = new Communicator(device, `collectives-${process.pid}`, 0, 1, { timeoutSeconds: 60 });
 

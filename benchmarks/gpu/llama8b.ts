@@ -1,9 +1,10 @@
 /**
- * Llama-3.1-8B's shape with random weights, end to end, on a GPU. Prints one JSON object.
+ * Llama-3.1-8B's shape with random weights, end to end, on a GPU. Prints a JSON object for each measurement, as soon as it is there.
  *
- *   node dist/benchmarks/gpu/llama8b.js generate|lora [device]
+ *   node dist/benchmarks/gpu/llama8b.js generate|lora [device] [seconds]
  *
- * generate: requests of 1,000 tokens in and 1,000 out. lora: rank 64 on all linear layers, packs of 16,384 tokens in documents of
+ * generate: 128 requests of 1,000 tokens in and 100 out, then of 1,000 out if that will be done in `seconds` (default 600) from the
+ * start. lora: rank 64 on all linear layers, packs of 16,384 tokens in documents of
  * 2,048, layers recomputed. On `cuda-emulated` the same with a tiny model, to see that it runs.
  */
 import { floorOf } from '../../src/bench/floor.js';
@@ -14,8 +15,9 @@ import { Device } from '../../src/tensor/device.js';
 import { ourTrainer } from '../common/trainers.js';
 import { llama8b, randomModel, tinyLlama } from './random_model.js';
 
-const [what, name = 'cuda:0'] = process.argv.slice(2);
+const [what, name = 'cuda:0', limit = '600'] = process.argv.slice(2);
 if (what !== 'generate' && what !== 'lora') throw new Error(`Expected 'generate' or 'lora' but received '${what}'`);
+const secondsLeft = (): number => Number(limit) - performance.now() / 1000; // since the process began
 const emulated = name === 'cuda-emulated';
 const config = emulated ? tinyLlama : llama8b;
 const device = Device.open(name);
@@ -26,43 +28,59 @@ const before = await measureRates(device);
 progress('making weights');
 const model = randomModel(device, config, 'bf16');
 await device.synchronize();
-const result = await (what === 'generate' ? generate() : lora());
-const rates = bestRates(before, await measureRates(device));
-const floor = floorOf(result.work, 'bf16', rates);
-const { peakBytes, accelerator } = device.statistics();
-console.log(
-  JSON.stringify({
-    benchmark: `Llama-3.1-8B shape, ${what}`,
-    ...result,
-    floor,
-    fractionOfFloor: floor.seconds / result.seconds,
-    rates,
-    peakBytes,
-    hardware: accelerator?.description ?? name,
-  }),
-);
+await (what === 'generate' ? generate() : lora());
 model.dispose();
 await device.close();
 
+interface Measured {
+  readonly conditions: Readonly<Record<string, unknown>>;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+  readonly work: { readonly flops: number; readonly bytes: number };
+  readonly details?: Readonly<Record<string, number>> | undefined;
+}
+
+async function tell(item: string, result: Measured): Promise<void> {
+  const rates = bestRates(before, await measureRates(device));
+  const floor = floorOf(result.work, 'bf16', rates);
+  const { peakBytes, accelerator } = device.statistics();
+  const fractionOfFloor = floor.seconds / result.seconds;
+  const hardware = accelerator?.description ?? name;
+  const benchmark = `Llama-3.1-8B shape, ${item}`;
+  console.log(JSON.stringify({ item, benchmark, ...result, floor, fractionOfFloor, rates, peakBytes, hardware }));
+}
+
 async function generate() {
-  const [requests, input, output] = emulated ? [2, 5, 3] : [128, 1000, 1000];
-  const kvCacheBytes = emulated ? 4 << 20 : requests * (input + output + 16) * 131072; // bytes of a token in 8B's 32 layers
+  const [requests, input, outputs] = emulated ? [2, 5, [2, 3]] : [128, 1000, [100, 1000]];
+  const longest = outputs.at(-1)!;
+  const kvCacheBytes = emulated ? 4 << 20 : requests * (input + longest + 16) * 131072; // bytes of a token in 8B's 32 layers
   const loaded = { model, tokenizer: null, chatTemplate: null };
-  const engine = engineGenerator(loaded, { maxNumSeqs: requests, kvCacheBytes, maxModelLen: input + output });
+  const engine = engineGenerator(loaded, { maxNumSeqs: requests, kvCacheBytes, maxModelLen: input + longest });
   const { vocabSize } = model.config;
   progress('warming up');
   await engine.run(uniformWorkload(requests, emulated ? 2 : 16, 2, vocabSize));
-  const workload = uniformWorkload(requests, input, output, vocabSize);
-  progress(`generating ${requests} times ${output} tokens`);
-  const { seconds, details } = await engine.run(workload);
+  let last = { seconds: 0, output: 1 };
+  for (const [index, output] of outputs.entries()) {
+    const item = `generate, ${[100, 1000][index]} tokens`;
+    const expected = last.seconds * (output / last.output);
+    if (expected > secondsLeft()) {
+      const skipped = `it would take ${expected.toFixed(0)} s, going by what came before, and ${secondsLeft().toFixed(0)} are left`;
+      console.log(JSON.stringify({ item, skipped }));
+      break;
+    }
+    const workload = uniformWorkload(requests, input, output, vocabSize);
+    progress(`generating ${requests} times ${output} tokens`);
+    const { seconds, details } = await engine.run(workload);
+    last = { seconds, output };
+    await tell(item, {
+      conditions: { requests, input, output, kvCacheBytes },
+      seconds,
+      tokensPerSecond: (requests * output) / seconds,
+      work: generationWork(model, workload),
+      details,
+    });
+  }
   await engine.stop();
-  return {
-    conditions: { requests, input, output, kvCacheBytes },
-    seconds,
-    tokensPerSecond: (requests * output) / seconds,
-    work: generationWork(model, workload),
-    details,
-  };
 }
 
 async function lora() {
@@ -83,7 +101,7 @@ async function lora() {
   progress('warming up');
   await trainer.step();
   let fastest = Infinity;
-  for (let step = 0; step < steps; step += 1) {
+  for (let step = 0; step < steps && (step === 0 || fastest < secondsLeft()); step += 1) {
     const { seconds, loss } = await trainer.step();
     progress(`step ${step + 1}: ${seconds.toFixed(2)} s, loss ${loss.toFixed(4)}`);
     fastest = Math.min(fastest, seconds);
@@ -94,10 +112,10 @@ async function lora() {
   for (const { weight } of model.linears.values()) weights += weight.size;
   const { headDim, numHeads, numLayers } = model.config;
   const attention = 3.5 * 4 * headDim * numHeads * numLayers * count * ((length * (length + 1)) / 2);
-  return {
+  await tell('lora', {
     conditions: { tokens, documents: count, rank: emulated ? 4 : 64, activationCheckpointing: 'layer' },
     seconds: fastest,
     tokensPerSecond: tokens / fastest,
     work: { flops: 4 * weights * tokens + attention, bytes: 0 },
-  };
+  });
 }

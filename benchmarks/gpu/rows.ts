@@ -3,6 +3,7 @@
  *
  *   node dist/benchmarks/gpu/rows.js [device]
  */
+import { native } from '../../src/native.js';
 import { Device } from '../../src/tensor/device.js';
 import { launch } from '../../src/tensor/launch.js';
 import { Tensor } from '../../src/tensor/tensor.js';
@@ -15,6 +16,12 @@ const rowCounts = emulated ? [1, 2, 3, 17, 129] : [1, 2, 3, 8, 17, 64, 129, 1000
 // [N, K]: those of an 8B Llama, and one that is a multiple of nothing.
 const shapes = emulated ? [[72, 40], [33, 50]] : [[4096, 4096], [6144, 4096], [28672, 4096], [4096, 14336], [1001, 333]]; // biome-ignore format: a list
 const compared = 16; // rows, or fewer where there are not so many
+
+const missing = emulated ? undefined : native.cudaLibraries().find(({ title, path }) => title === 'cuBLASLt' && !path);
+if (missing && process.env.COMPRESS_DISTILL_MATMUL !== 'plain') {
+  console.log(`SKIPPED: ${missing.problem}`);
+  process.exit(0);
+}
 
 let failed = 0;
 for (const dtype of ['bf16', 'f32'] as const)

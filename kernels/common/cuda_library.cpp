@@ -5,6 +5,7 @@
 #include <link.h>
 
 #include <cstdlib>
+#include <sstream>
 
 namespace cd::cuda {
 namespace {
@@ -21,6 +22,10 @@ std::vector<std::string> folders() {
   for (const char* variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
     if (const char* prefix = std::getenv(variable)) prefixes.push_back(prefix);
   if (const char* home = std::getenv("HOME")) prefixes.push_back(std::string(home) + "/.local");
+  // Beside every python that could be started, in an environment that is active or only on PATH.
+  std::istringstream path(std::getenv("PATH") ? std::getenv("PATH") : "");
+  for (std::string folder; std::getline(path, folder, ':');)
+    if (folder.starts_with("/")) prefixes.push_back(folder + "/..");
   prefixes.insert(prefixes.end(), {"/usr/local", "/usr", "/opt/conda"});
   for (const std::string& prefix : prefixes)
     for (const char* packages : {"site-packages", "dist-packages"})

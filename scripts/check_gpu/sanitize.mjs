@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkArguments, hopperOn, hopperOperations, kernelCheck, operations, rowsOf } from './kernels.mjs';
 
 const tools = ['memcheck', 'racecheck', 'synccheck', 'initcheck'];
 
@@ -12,17 +13,37 @@ function findSanitizer() {
   return ['compute-sanitizer', ...paths].find((path) => spawnSync(path, ['--version']).status === 0) ?? null;
 }
 
-export async function sanitize(runner, { emulated, plugin }) {
-  const sanitizer = emulated ? null : findSanitizer();
-  const missing = emulated ? 'emulation runs on the host' : 'no compute-sanitizer on PATH or under CUDA_HOME';
-  for (const tool of tools) {
+/** The first line of each complaint: the others say where. */
+const complaint = (line) =>
+  /^=+ ((?:Invalid|Error|Warning|Race|Barrier|Uninitialized|Program hit|Potential|Leaked|Internal).*)$/.exec(
+    line,
+  )?.[1] ?? null;
+
+export async function sanitize(stage, { emulated, plugin, sanitizer: given }) {
+  const sanitizer = given ?? (emulated ? null : findSanitizer());
+  for (const [index, tool] of tools.entries()) {
     if (sanitizer === null) {
-      runner.skip(tool, missing);
+      stage.skip(tool, emulated ? 'emulation runs on the host' : 'no compute-sanitizer on PATH or under CUDA_HOME');
       continue;
     }
+    const seconds = stage.secondsLeft / (tools.length - index);
+    const until = Date.now() + seconds * 1000;
     // Our own products too: cuBLASLt's kernels are not ours to check.
-    const args = ['--tool', tool, '--error-exitcode', '9', '--print-limit', '20', 'build/Release/kernel-check'];
-    const options = { env: { COMPRESS_DISTILL_MATMUL: 'plain' }, seconds: Math.max(5, runner.secondsLeft / 2) };
-    await runner.run(tool, sanitizer, [...args, '--backend', plugin], options);
+    const check = (title, names, env) =>
+      stage.list(title, names, {
+        seconds: Math.max(0, (until - Date.now()) / 1000),
+        patience: 90,
+        start: (left) => ({
+          command: sanitizer,
+          args: [
+            ...['--tool', tool, '--error-exitcode', '1', '--print-limit', '20', kernelCheck],
+            ...checkArguments(plugin, emulated, left),
+          ],
+          env: { COMPRESS_DISTILL_MATMUL: 'plain', ...env },
+        }),
+        parse: rowsOf(complaint),
+      });
+    if (!emulated) await check(`${tool}, Hopper`, hopperOperations, hopperOn); // first: they are the newest
+    await check(tool, operations(emulated), {});
   }
 }

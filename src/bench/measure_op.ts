@@ -30,16 +30,58 @@ export interface OpMeasurementOptions {
   readonly peers: readonly OpPeer[];
 }
 
-/** A program of benchmarks/peers that answers `prepare` and `run`. */
+/** A process that answers `prepare`, `run` and `release`. */
 export interface OpPeer {
   readonly name: string;
-  readonly command: readonly [interpreter: string, program: string];
   /** What it does in place of an operation; undefined where it has no counterpart. */
   computes(bench: OpBench): string | undefined;
+  /** @throws PeerUnavailable */
+  start(): Promise<Peer>;
+  /** What {@link start} gave is not needed for now. */
+  release(process: Peer): Promise<void>;
+}
+
+/** @param command an interpreter and its program, of benchmarks/peers. @param env variables beside this process's own. */
+export function commandPeer(
+  name: string,
+  command: readonly [interpreter: string, program: string, ...args: string[]],
+  computes: OpPeer['computes'],
+  env: NodeJS.ProcessEnv = {},
+): OpPeer {
+  return { name, computes, start: () => Peer.start(command, env), release: (process) => process.stop() };
 }
 
 export function torchPeer(python: string): OpPeer {
-  return { name: 'torch', command: [python, 'torch_op.py'], computes: ({ peer }) => peer };
+  return commandPeer('torch', [python, 'torch_op.py'], ({ peer }) => peer);
+}
+
+/** A peer whose process is kept for the next operation, since starting one takes seconds. */
+export class KeptPeer implements OpPeer {
+  readonly name: string;
+  readonly #peer: OpPeer;
+  #process: Peer | null = null;
+
+  constructor(peer: OpPeer) {
+    this.name = peer.name;
+    this.#peer = peer;
+  }
+
+  computes(bench: OpBench): string | undefined {
+    return this.#peer.computes(bench);
+  }
+
+  async start(): Promise<Peer> {
+    if (!this.#process || this.#process.ended) this.#process = await this.#peer.start();
+    return this.#process;
+  }
+
+  async release(process: Peer): Promise<void> {
+    if (!process.ended) await process.ask({ task: 'release' });
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process) await this.#peer.release(this.#process);
+  }
 }
 
 /** A peer's times with `ratio`, its median over ours; or why there are none. */
@@ -125,13 +167,14 @@ export async function measureOp(device: Device, bench: OpBench, options: OpMeasu
       peers: peers.map((peer) => timingOf(peer, time)),
     };
   } finally {
-    for (const { process } of peers) await process?.stop();
+    for (const { peer, process } of peers) if (process) await peer.release(process);
     runner.dispose();
   }
 }
 
 /** A peer that takes part, or the reason why it does not. */
 interface Contender {
+  readonly peer: OpPeer;
   readonly name: string;
   readonly computes: string;
   readonly process: Peer | null;
@@ -140,22 +183,22 @@ interface Contender {
 }
 
 async function openPeer(
-  { name, command, computes }: OpPeer,
+  peer: OpPeer,
   bench: OpBench,
   { dtype, shape, threads, copies, device }: OpMeasurementOptions & { threads: number; copies: number; device: string },
 ): Promise<Contender> {
-  const does = computes(bench);
-  const absent = { name, computes: '', process: null, seconds: [] };
+  const does = peer.computes(bench);
+  const absent = { peer, name: peer.name, computes: '', process: null, seconds: [] };
   if (does === undefined) return { ...absent, unavailable: 'it has no counterpart' };
   let process: Peer | null = null;
   try {
-    process = await Peer.start(command);
+    process = await peer.start();
     const hardware = device.startsWith('cuda:') ? { device } : {}; // the CPU otherwise
     await process.ask({ task: 'prepare', op: bench.op, dtype, shape, threads, copies, ...hardware });
     await process.ask({ task: 'run', calls: copies });
-    return { name: process.name, computes: does, process, unavailable: '', seconds: [] };
+    return { ...absent, name: process.name, computes: does, process, unavailable: '' };
   } catch (error) {
-    await process?.stop();
+    if (process) await peer.release(process);
     if (error instanceof PeerUnavailable) return { ...absent, unavailable: error.message };
     throw error;
   }

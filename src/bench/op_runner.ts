@@ -12,8 +12,10 @@ const mostCopies = 256;
 export interface OpRunnerOptions {
   readonly dtype: FloatDType;
   readonly shape: Shape;
-  /** Bytes that the operands of successive calls should span before a set comes again; 0: always the same set. */
-  readonly span: number;
+  /** Bytes that the operands of successive calls should span before a set comes again. Default 0: always the same set. */
+  readonly span?: number;
+  /** Or how many sets there are. */
+  readonly copies?: number;
 }
 
 /** An operation with its operands, ready to be called again and again. */
@@ -26,14 +28,14 @@ export class OpRunner {
   readonly #works: Work[];
   #calls = 0;
 
-  constructor(device: Device, bench: OpBench, { dtype, shape, span }: OpRunnerOptions) {
+  constructor(device: Device, bench: OpBench, { dtype, shape, span = 0, copies: wanted }: OpRunnerOptions) {
     this.#device = device;
     this.#bench = bench;
     const operands = new Operands(device, dtype);
     const build = (): Work => scope(() => bench.build(operands, shape));
     const first = withoutScope(build);
     const footprint = first.tensors.reduce((bytes, tensor) => bytes + (tensor ? bytesOf(tensor) : 0), 0);
-    const copies = Math.min(mostCopies, Math.max(1, Math.ceil(span / Math.max(1, footprint))));
+    const copies = wanted ?? Math.min(mostCopies, Math.max(1, Math.ceil(span / Math.max(1, footprint))));
     this.#works = [first, ...Array.from({ length: copies - 1 }, () => withoutScope(build))];
     this.copies = copies;
     this.flops = first.flops ?? 0;

@@ -1,6 +1,10 @@
 import type { Device } from '../tensor/device.js';
 import { type DType, dtypeSize } from '../tensor/dtype.js';
+import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
+
+/** Elements. */
+const largestUpload = 1 << 22;
 
 export type FloatDType = 'f32' | 'bf16';
 
@@ -18,7 +22,23 @@ export class Operands {
 
   /** Normal values. */
   random(shape: readonly number[], dtype: FloatDType = this.dtype, deviation = 1): Tensor {
-    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    const size = shape.reduce((product, size) => product * size, 1);
+    if (size <= largestUpload) return this.#uploaded(shape, size, dtype, deviation);
+    // A piece over and over, copied where the tensor lies: gigabytes must neither pass through this process nor take minutes.
+    using piece = this.#uploaded([largestUpload], largestUpload, dtype, deviation);
+    const tensor = Tensor.empty(this.device, shape, dtype);
+    using flat = tensor.reshape([size]);
+    for (let start = 0; start < size; start += largestUpload) {
+      const length = Math.min(largestUpload, size - start);
+      using from = piece.narrow(0, 0, length);
+      using to = flat.narrow(0, start, length);
+      launch('copy', [from, to]);
+    }
+    return tensor;
+  }
+
+  #uploaded(shape: readonly number[], size: number, dtype: FloatDType, deviation: number): Tensor {
+    const data = new Float32Array(size);
     // A piece of random values over and over, from another place each time: large tensors must not take minutes to make.
     for (let at = 0; at < data.length; ) {
       this.#seed = (Math.imul(this.#seed, 1664525) + 1013904223) >>> 0;

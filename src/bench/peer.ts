@@ -28,11 +28,15 @@ export class Peer {
 
   /**
    * @param command an interpreter, and its arguments: the program of {@link peersFolder} first.
+   * @param env variables beside this process's own.
    * @throws PeerUnavailable when it cannot be started or does not say what it is.
    */
-  static async start(command: readonly [string, ...string[]]): Promise<Peer> {
+  static async start(command: readonly [string, ...string[]], env: NodeJS.ProcessEnv = {}): Promise<Peer> {
     const [file, program, ...args] = command;
-    const child = spawn(file, [join(peersFolder, program!), ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(file, [join(peersFolder, program!), ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
     const peer = new Peer(child);
     try {
       peer.#name = await peer.ask<string>({ task: 'name' });
@@ -57,6 +61,10 @@ export class Peer {
   /** Such as `torch 2.13.0+cpu`. */
   get name(): string {
     return this.#name;
+  }
+
+  get ended(): boolean {
+    return this.#exited;
   }
 
   /** @throws PeerUnavailable with the peer's own reason when it cannot do it. */

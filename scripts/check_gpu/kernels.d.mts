@@ -1,0 +1,2 @@
+/** Operations that take another way with the kernels of kernels/HOPPER.md. */
+export const hopperOperations: string[];
