@@ -42,7 +42,9 @@ export type OpName =
   | 'all_reduce'
   | 'all_gather'
   | 'reduce_scatter'
-  | 'broadcast';
+  | 'broadcast'
+  | 'quantised_matmul'
+  | 'dequantise';
 
 export interface OpContract {
   name: OpName;

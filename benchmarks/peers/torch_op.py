@@ -34,6 +34,10 @@ def matmul(d, M, N, K):
     return lambda: torch.mm(a, b.t(), out=c)
 
 
+def quantised_matmul(d, M, N, K, block):
+    return matmul(d, M, N, K)
+
+
 def heads(d, B, L, H, D, make):
     return make((B, L, H, D), d).transpose(1, 2)
 
@@ -171,7 +175,7 @@ def elementwise(function, inputs):
 
 
 PREPARE = {
-    **{f.__name__: f for f in (matmul, attention, attention_backward, paged_attention, linear_cross_entropy)},
+    **{f.__name__: f for f in (matmul, quantised_matmul, attention, attention_backward, paged_attention, linear_cross_entropy)},
     **{f.__name__: f for f in (token_logprobs, rms_norm, rms_norm_backward, rotary, silu_mul, silu_mul_backward)},
     **{f.__name__: f for f in (embedding, dropout, sample, adamw)},
     "fill": elementwise(lambda y: y.fill_(1), 0),

@@ -51,6 +51,13 @@ export class Operands {
     return Tensor.from(this.device, data, shape, dtype);
   }
 
+  /** Bytes of any value; of fp8 numbers alone. */
+  bytes(shape: readonly number[], dtype: 'u8' | 'fp8'): Tensor {
+    const data = new Uint8Array(shape.reduce((product, size) => product * size, 1));
+    for (let index = 0; index < data.length; index++) data[index] = (Math.imul(index, 0x9e3779b1) >>> 16) & 0xfe;
+    return Tensor.from(this.device, data, shape, dtype);
+  }
+
   /** Positive values near `value`. */
   full(shape: readonly number[], value: number, dtype: DType = this.dtype): Tensor {
     return Tensor.full(this.device, shape, value, dtype);

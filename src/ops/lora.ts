@@ -2,6 +2,7 @@ import { launch } from '../tensor/launch.js';
 import { record, withoutTape } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { cast } from './elementwise.js';
+import { multiplyByWeight, type QuantisedWeight } from './quantised.js';
 
 export interface Dropout {
   /** Probability of dropping an element, in [0, 1). */
@@ -22,11 +23,11 @@ export interface Dropout {
  * x [T, K] and weight [N, K] in the model's dtype, A [r, K] and B [N, r] f32 → [T, N] in the model's dtype, in which the
  * products run. Both are summed in f32 and rounded once: what a young adapter adds is less than half a bf16 step of the layer's
  * own output, and would vanish if that were rounded before. Dropout is a function of position, so the backward pass draws the
- * same mask again instead of saving it.
+ * same mask again instead of saving it. A quantised weight is frozen: gradients flow to x, A and B.
  */
 export function loraLinear(
   x: Tensor,
-  weight: Tensor,
+  weight: Tensor | QuantisedWeight,
   a: Tensor,
   b: Tensor,
   scale: number,
@@ -45,11 +46,12 @@ export function loraLinear(
   const bLow = low(b);
   const inner = Tensor.empty(x.device, [rows, a.shape[0]!], x.dtype);
   const total = Tensor.empty(x.device, [rows, weight.shape[0]!], 'f32');
-  launch('matmul', [x, weight, total], [0, 1, 0, 1]);
+  multiplyByWeight(x, weight, total);
   launch('matmul', [drop(x), aLow, inner], [0, 1, 0, 1]);
   launch('matmul', [inner, bLow, total], [0, 1, 1, scale]);
   const y = low(total);
-  record('loraLinear', [x, weight, a, b], [y], [x, weight, aLow, bLow, inner], (context) => {
+  const own = weight instanceof Tensor ? weight : weight.data;
+  record('loraLinear', [x, own, a, b], [y], [x, own, aLow, bLow, inner], (context) => {
     const dy = context.gradient();
     const [savedX, savedWeight, savedA, savedB, savedInner] = [0, 1, 2, 3, 4].map((index) => context.saved(index)) as [
       Tensor,
@@ -64,7 +66,7 @@ export function loraLinear(
     context.into(2, (dA, accumulate) => launch('matmul', [dInner, drop(savedX), dA], [1, 0, Number(accumulate), 1]));
     context.into(1, (dW, accumulate) => launch('matmul', [dy, savedX, dW], [1, 0, Number(accumulate), 1]));
     context.into(0, (dx, accumulate) => {
-      launch('matmul', [dy, savedWeight, dx], [0, 0, Number(accumulate), 1]);
+      multiplyByWeight(dy, weight instanceof Tensor ? savedWeight : weight, dx, { back: true, accumulate });
       if (!dropout || dropout.p === 0) return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
       const dDropped = savedX.like();
       launch('matmul', [dInner, savedA, dDropped], [0, 0, 0, 1]);

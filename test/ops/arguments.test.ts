@@ -58,7 +58,7 @@ for (const cases of casesOf.values()) {
         const refused = messages.filter((message) => message !== 'was accepted');
         if (cases.op !== 'fill' && cases.op !== 'broadcast') expect(refused).not.toEqual([]);
         for (const message of refused) {
-          const match = /^(\w+): Expected '(\w+)' to (be|have) .+ but received (f32|bf16|i32|u8)$/.exec(message);
+          const match = /^(\w+): Expected '(\w+)' to (be|have) .+ but received (f32|bf16|i32|u8|fp8)$/.exec(message);
           expect(match, message).not.toBeNull();
           expect(match![1]).toBe(cases.op);
           expect(names(cases.op)).toContain(match![2]);

@@ -4,6 +4,7 @@ import { Device } from '../../src/tensor/device.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tape } from '../../src/tensor/tape.js';
 import { Tensor } from '../../src/tensor/tensor.js';
+import { typedArray } from './harness/arguments.js';
 import { normal } from './harness/data.js';
 import { centralDifferences, differentiable } from './harness/differentiable.js';
 
@@ -12,7 +13,7 @@ describe.each(['cpu', 'cpu-chaos'])('on %s', (deviceName) => {
     const device = Device.open(deviceName, { threads: 2 });
     const tensors = Object.fromEntries(
       Object.entries(entry.inputs).map(([name, { data, shape, dtype }]) => {
-        const values = dtype === 'i32' ? Int32Array.from(data!) : Float32Array.from(data!);
+        const values = typedArray(dtype, data!);
         return [name, Tensor.from(device, values, shape, dtype)] as const;
       }),
     );

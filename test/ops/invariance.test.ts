@@ -5,7 +5,9 @@ import { Device } from '../../src/tensor/device.js';
 import type { DType } from '../../src/tensor/dtype.js';
 import { launch } from '../../src/tensor/launch.js';
 import { Tensor } from '../../src/tensor/tensor.js';
+import { typedArray } from './harness/arguments.js';
 import { generator, normal } from './harness/data.js';
+import { dequantised, quantised } from './harness/quantised.js';
 
 let devices: Device[];
 beforeAll(() => {
@@ -26,8 +28,7 @@ async function bytesOf(device: Device, op: OpName, tensors: Argument[], attribut
   const placed = tensors.map((one) => {
     if (!one) return null;
     if (!one.data) return Tensor.empty(device, one.shape, one.dtype);
-    const data = one.dtype === 'i32' ? Int32Array.from(one.data) : Float32Array.from(one.data);
-    return Tensor.from(device, data, one.shape, one.dtype);
+    return Tensor.from(device, typedArray(one.dtype, one.data), one.shape, one.dtype);
   });
   launch(op, placed, attributes);
   const bytes = await placed.at(-1)!.readBytes();
@@ -65,6 +66,43 @@ describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
         const first = M - rows;
         const part = await run(device, first, rows);
         expect(Buffer.compare(part, whole.subarray(first * N * bytes)), `${rows} rows`).toBe(0);
+      }
+  });
+
+  it.each([
+    { form: 'fp8 tensor', first: {} },
+    { form: 'fp8 block', first: {} },
+    { form: 'fp8 block', first: { firstRow: 100, firstColumn: 9 } },
+    { form: 'mxfp4', first: {} },
+    { form: 'mxfp4', first: { firstColumn: 13 } },
+  ] as const)('quantised_matmul as matmul with the dequantised weight, $form $first', async ({ form, first }) => {
+    const [N, K] = [150, 1071];
+    const attributes = { firstRow: 0, firstColumn: 0, ...first };
+    const { weight, scales } = quantised(form, N, K, attributes);
+    const stored = [weight, scales].map(({ dtype, shape, data }) => of(dtype, [...shape], data));
+    const numbers = dequantised(
+      { ...weight, data: weight.data! },
+      { ...scales, data: scales.data! },
+      [N, K],
+      attributes,
+      dtype,
+    );
+    for (const device of devices)
+      for (const [rows, transposed] of [
+        [1, 1],
+        [17, 1],
+        [257, 1],
+        [33, 0],
+      ] as const) {
+        const [inputs, outputs] = transposed ? [K, N] : [N, K];
+        const x = of(dtype, [rows, inputs], normal(1)(rows * inputs));
+        const y = of(dtype, [rows, outputs], null);
+        const { firstRow, firstColumn } = attributes;
+        const [own, wanted] = [
+          await bytesOf(device, 'quantised_matmul', [x, ...stored, y], [transposed, 0, firstRow, firstColumn]),
+          await bytesOf(device, 'matmul', [x, of(dtype, [N, K], numbers), y], [0, transposed, 0, 1]),
+        ];
+        expect(Buffer.compare(own, wanted), `${rows} rows, transposed ${transposed}`).toBe(0);
       }
   });
 

@@ -27,6 +27,7 @@ export const withoutBench: Readonly<Record<string, string>> = {
   reduce_scatter: 'needs several ranks',
   broadcast: 'needs several ranks',
   local_ids: 'a comparison for each token',
+  dequantise: 'once for a weight, when an adapter is merged into it',
   merge_logprobs: 'a few numbers for each token and rank',
 };
 

@@ -1,5 +1,6 @@
+import { type QuantisedWeight, scaleBlocks } from '../../ops/quantised.js';
 import type { OpBench } from '../op_bench.js';
-import { bytesOf } from '../operands.js';
+import { bytesOf, type Operands } from '../operands.js';
 
 export const matrix: OpBench[] = [
   {
@@ -18,4 +19,32 @@ export const matrix: OpBench[] = [
       };
     },
   },
+  {
+    op: 'quantised_matmul',
+    computes: 'y[M,N] = x[M,K] · W[N,K]ᵀ; block 0: W in fp8 with one scale, 128: one for 128×128, 32: mxfp4',
+    shape: { M: 64, N: 1536, K: 576, block: 128 },
+    peer: 'torch.nn.functional.linear, its weight dequantised beforehand',
+    build(make, { M, N, K, block }) {
+      const { data, scales } = quantised(make, N!, K!, block!);
+      const [x, y] = [make.random([M!, K!]), make.empty([M!, N!])];
+      return {
+        tensors: [x, data, scales, y],
+        attributes: [1, 0, 0, 0],
+        flops: 2 * M! * N! * K!,
+        bytes: bytesOf(x) + bytesOf(data) + bytesOf(scales) + bytesOf(y),
+      };
+    },
+  },
 ];
+
+function quantised(make: Operands, N: number, K: number, block: number): Pick<QuantisedWeight, 'data' | 'scales'> {
+  if (block === 32) {
+    const across = Math.ceil(K / 32);
+    return { data: make.bytes([N, 16 * across], 'u8'), scales: make.full([N, across], 120, 'u8') };
+  }
+  const [rows, columns] = scaleBlocks['fp8 block'];
+  return {
+    data: make.bytes([N, K], 'fp8'),
+    scales: make.full(block === 0 ? [1] : [Math.ceil(N / rows), Math.ceil(K / columns)], 0.01, 'f32'),
+  };
+}

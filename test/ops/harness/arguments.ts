@@ -43,7 +43,8 @@ function place(device: Device, spec: TensorSpec, poison: Poison): { tensor: Tens
   return { tensor, base };
 }
 
-function typedArray(dtype: DType, data: Float64Array): TensorData {
+/** What a device takes as these values: of fp8 the bits. */
+export function typedArray(dtype: DType, data: ArrayLike<number>): TensorData {
   if (dtype === 'i32') return Int32Array.from(data);
   if (dtype === 'u8' || dtype === 'fp8') return Uint8Array.from(data);
   return Float32Array.from(data);

@@ -7,6 +7,7 @@ import { embedding } from '../../../src/ops/embedding.js';
 import { logSoftmax } from '../../../src/ops/log_softmax.js';
 import { loraLinear } from '../../../src/ops/lora.js';
 import { addBias, linear } from '../../../src/ops/matmul.js';
+import { QuantisedWeight, quantisedLinear } from '../../../src/ops/quantised.js';
 import { sum } from '../../../src/ops/reduce.js';
 import { reshape } from '../../../src/ops/reshape.js';
 import { rmsNorm } from '../../../src/ops/rms_norm.js';
@@ -15,6 +16,7 @@ import { siluMul } from '../../../src/ops/silu_mul.js';
 import type { Tensor } from '../../../src/tensor/tensor.js';
 import { expectedOf } from './compare.js';
 import { elements, input, integers, normal, output } from './data.js';
+import { dequantised, quantised } from './quantised.js';
 import { casesOf } from './registry.js';
 import type { TensorSpec } from './types.js';
 
@@ -183,6 +185,34 @@ export const differentiable: Differentiable[] = [
         const row = all.subarray(index - (index % 5), index - (index % 5) + 5);
         return value - Math.log(row.reduce((total, each) => total + Math.exp(each), 0));
       }),
+  },
+  {
+    name: 'quantisedLinear',
+    op: 'quantised_matmul',
+    inputs: { x: x([4, 35]), ...quantised('mxfp4', 6, 35) },
+    wanted: ['x'],
+    run: ({ x, weight, scales }) => quantisedLinear(x!, new QuantisedWeight('mxfp4', [6, 35], weight!, scales!)),
+    reference: byCases('quantised_matmul', out([4, 6]), 'y', {
+      transposed: 1,
+      accumulate: 0,
+      firstRow: 0,
+      firstColumn: 0,
+    }),
+  },
+  {
+    name: 'loraLinear on a quantised weight',
+    op: 'quantised_matmul',
+    inputs: { x: x([4, 7], 2), ...quantised('fp8 block', 5, 7, { firstRow: 126 }), a: x([3, 7], 3), b: x([5, 3], 4) },
+    wanted: ['x', 'a', 'b'],
+    run: ({ x, weight, scales, a, b }) =>
+      loraLinear(x!, new QuantisedWeight('fp8 block', [5, 7], weight!, scales!, [126, 0]), a!, b!, 0.5, null),
+    reference: ({ x, weight, scales, a, b }) => {
+      const stored = { weight: { ...weight!, data: weight!.data! }, scales: { ...scales!, data: scales!.data! } };
+      const w = dequantised(stored.weight, stored.scales, [5, 7], { firstRow: 126 }, 'f32');
+      const base = times(x!.data!, w, 4, 7, 5);
+      const inner = times(x!.data!, a!.data!, 4, 7, 3);
+      return times(inner, b!.data!, 4, 3, 5).map((value, index) => base[index]! + 0.5 * value);
+    },
   },
   {
     name: 'loraLinear',
