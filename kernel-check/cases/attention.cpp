@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "../../kernels/common/fp8.h"
 #include "../case.h"
 
 namespace cd::check {
@@ -59,8 +60,10 @@ struct Paged {
       }
     Argument argument = normal(dtype, {blocks(), slots, G, D});
     const int64_t row = G * D;
-    argument.value = [valid, row](Random& random, int64_t index) {
-      return valid[static_cast<size_t>(index / row)] ? random.normal() : NAN;
+    argument.value = [valid, row, dtype](Random& random, int64_t index) -> double {
+      const double value = valid[static_cast<size_t>(index / row)] ? random.normal() : NAN;
+      if (dtype == DType::FP8) return toFloat8(static_cast<float>(value)).bits;
+      return value;
     };
     return argument;
   }
@@ -76,13 +79,15 @@ struct Paged {
     for (double count : queries) bounds.push_back(bounds.back() + count);
     return bounds;
   }
+  // With a cache of the same dtype, and of fp8.
   void listed(DType dtype, bool withSinks, const std::string& name) const {
     const int64_t T = static_cast<int64_t>(bounds().back());
-    add(std::string(dtypeName(dtype)) + " " + name)
-        .attributes({1 / std::sqrt(static_cast<double>(D)), window})
-        .tensors({normal(dtype, {T, H, D}), cache(dtype), cache(dtype), table(), list(DType::I32, bounds()),
-                  list(DType::I32, contexts), withSinks ? normal(DType::F32, {H}) : absent(), output(dtype, {T, H, D})})
-        .bound(1, absolute(dtype));
+    for (DType cached : {dtype, DType::FP8})
+      add(std::string(dtypeName(dtype)) + (cached == dtype ? " " : " on fp8 ") + name)
+          .attributes({1 / std::sqrt(static_cast<double>(D)), window})
+          .tensors({normal(dtype, {T, H, D}), cache(cached), cache(cached), table(), list(DType::I32, bounds()),
+                    list(DType::I32, contexts), withSinks ? normal(DType::F32, {H}) : absent(), output(dtype, {T, H, D})})
+          .bound(1, absolute(dtype));
   }
 };
 }  // namespace
@@ -146,9 +151,12 @@ CASES(kv_write) {
   for (DType dtype : kFloats) {
     const auto listed = [dtype](const std::string& name, std::vector<double> slots, int64_t G, int64_t D, int64_t stride) {
       const int64_t T = static_cast<int64_t>(slots.size());
+      const auto given = [&] { return normal(dtype, {T, G, D}, 100).narrowed(stride); };
       add(std::string(dtypeName(dtype)) + " " + name)
-          .tensors({normal(dtype, {T, G, D}).narrowed(stride), normal(dtype, {T, G, D}).narrowed(stride),
-                    list(DType::I32, slots, {T}), normal(dtype, {5, 3, G, D}), normal(dtype, {5, 3, G, D})})
+          .tensors({given(), given(), list(DType::I32, slots, {T}), normal(dtype, {5, 3, G, D}), normal(dtype, {5, 3, G, D})})
+          .bound(0);
+      add(std::string(dtypeName(dtype)) + " to fp8, " + name)
+          .tensors({given(), given(), list(DType::I32, slots, {T}), codes({5, 3, G, D}), codes({5, 3, G, D})})
           .bound(0);
     };
     listed("nothing", {}, 2, 8, 0);
@@ -157,6 +165,9 @@ CASES(kv_write) {
     listed("rows of a wider tensor", {2, 9, -1, 4}, 3, 64, 72);
     listed("crooked rows", {2, 9, -1, 4}, 3, 64, 67);
   }
+  add("fp8 blocks to others")
+      .tensors({codes({3, 2, 20}), codes({3, 2, 20}), list(DType::I32, {4, 3, 14}), codes({5, 3, 2, 20}), codes({5, 3, 2, 20})})
+      .bound(0);
   for (double slot : {15.0, -2.0})
     add("slot " + std::to_string(static_cast<int>(slot)) + " of 15")
         .tensors({normal(DType::F32, {2, 1, 8}), normal(DType::F32, {2, 1, 8}), list(DType::I32, {3, slot}),

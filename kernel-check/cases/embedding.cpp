@@ -21,6 +21,9 @@ CASES(embedding) {
         .tensors({normal(dtype, {7, 20}).narrowed(24), integers({13}, -2, 7), output(dtype, {13, 20}).narrowed(27)})
         .bound(0);
   }
+  add(text(DType::FP8, {7, 20}) + " rows")
+      .tensors({codes({7, 20}).narrowed(21), integers({13}, 0, 7), output(DType::FP8, {13, 20})})
+      .bound(0);
   for (double id : {-3.0, 7.0})
     add("id " + std::to_string(static_cast<int>(id)) + " of 7")
         .tensors({normal(DType::F32, {7, 20}), list(DType::I32, {1, 2, id, 3}), output(DType::F32, {4, 20})});

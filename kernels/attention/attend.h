@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "../common/fp8.h"
 #include "../common/gemm.h"
 
 namespace cd::attention {
@@ -31,10 +32,12 @@ struct Range {
   int64_t begin, end;
 };
 
-template <class T>
+// Of queries of type T, and keys and values of type C: the same, or fp8, which is widened to it tile by tile.
+template <class T, class C = T>
 struct Workspace {
   using U = Unit<T>;
   using P = std::conditional_t<std::is_same_v<U, Pair>, BFloat16, float>;  // how probabilities are multiplied
+  static constexpr bool kWidens = !std::is_same_v<T, C>;
   static constexpr int64_t kTileUnits = kKeyTile / kPerUnit<U>;
   float* output;   // [rows, columns]
   float* scores;   // [kTileRows, kKeyTile]
@@ -44,11 +47,13 @@ struct Workspace {
   P* weights;      // [kTileRows, kKeyTile]
   U* keys;         // kKeyTile/kPanel panels of [units, kPanel]
   U* values;       // columns/kPanel panels of [kTileUnits, kPanel]
+  T* wide;         // [2, kKeyTile, D]: a head's keys and values, where they are widened
   int64_t units, columns;
 
   static int64_t floats(int64_t rows, int64_t D) {
     const int64_t units = roundUp(unitCount<U>(D), 16), columns = roundUp(D, kPanel);
-    return roundUp(rows, 16) * (columns + 2 + units) + 2 * kTileRows * kKeyTile + kKeyTile * units + columns * kTileUnits;
+    return roundUp(rows, 16) * (columns + 2 + units) + 2 * kTileRows * kKeyTile + kKeyTile * units + columns * kTileUnits +
+           (kWidens ? 2 * kKeyTile * D : 0);
   }
   Workspace(float* memory, int64_t rows, int64_t D) : units(roundUp(unitCount<U>(D), 16)), columns(roundUp(D, kPanel)) {
     rows = roundUp(rows, 16);
@@ -61,6 +66,7 @@ struct Workspace {
     weights = reinterpret_cast<P*>(take(kTileRows * kKeyTile));
     keys = reinterpret_cast<U*>(take(kKeyTile * units));
     values = reinterpret_cast<U*>(take(columns * kTileUnits));
+    wide = reinterpret_cast<T*>(memory);
   }
 };
 
@@ -216,10 +222,21 @@ inline void addRowsInPlace(int64_t rows, const P* weights, const Range& range, P
   addInPlace<U, Rows>(weights, range.begin, range.end, place, output, columns, next);
 }
 
+// Rows of numbers that are the same in both types.
+template <class C, class T>
+inline void widenRows(const C* const* rows, int64_t offset, int64_t count, int64_t D, T* target) {
+  for (int64_t i = 0; i < count; ++i, target += D) {
+    const C* source = rows[i] + offset;
+    int64_t j = 0;
+    for (; j + kWidth <= D; j += kWidth) store(target + j, load(source + j));
+    for (; j < D; ++j) target[j] = fromFloat<T>(toFloat(source[j]));
+  }
+}
+
 // Where a tile's keys and values lie: the first head's; the others follow.
-template <class T>
+template <class C>
 struct Places {
-  const T *keys[kKeyTile], *values[kKeyTile];
+  const C *keys[kKeyTile], *values[kKeyTile];
   int64_t count = 0;
   int64_t asked = 0, line = 0, lines = 0, quota = 0;  // rows asked for, lines of the next one, of each, and at a time
 
@@ -231,17 +248,17 @@ struct Places {
     if (count <= 0) return;
     locate(start, count, rows);
     for (int64_t i = 0; i < count; ++i) {
-      keys[i] = key.row<T>(rows[i]);
-      values[i] = value.row<T>(rows[i]);
+      keys[i] = key.row<C>(rows[i]);
+      values[i] = value.row<C>(rows[i]);
     }
-    lines = (groups * key.rowStride * static_cast<int64_t>(sizeof(T)) + 63) / 64;
+    lines = (groups * key.rowStride * static_cast<int64_t>(sizeof(C)) + 63) / 64;
     quota = (2 * count * lines + calls - 1) / calls;
   }
   // Asks for some more of the keys and values, of all heads: a paged cache lies in pieces that no prefetch unit foresees. A
   // few lines at a time, in step with the work, as a processor waits for few at once.
   void fetch() {
     for (int64_t i = 0; i < quota && asked < 2 * count; ++i) {
-      prefetch((asked % 2 ? values : keys)[asked / 2] + line * (64 / static_cast<int64_t>(sizeof(T))));
+      prefetch((asked % 2 ? values : keys)[asked / 2] + line * (64 / static_cast<int64_t>(sizeof(C))));
       if (++line < lines) continue;
       line = 0;
       ++asked;
@@ -253,11 +270,12 @@ struct Places {
 // queryRow(query, head) → q's D elements; locate(position, count, rows) → the first head's rows of `key` and `value` for the
 // count positions from there, the other heads' follow; sinks: the heads' or null; emit(query, head, output, lse) takes each
 // finished row. Heads are counted from the task's first.
-template <class T, class QueryRow, class Locate, class Emit>
+template <class T, class C, class QueryRow, class Locate, class Emit>
 void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& queryRow, const Tensor& key, const Tensor& value,
-            Locate&& locate, const float* sinks, const Workspace<T>& work, Emit&& emit) {
+            Locate&& locate, const float* sinks, const Workspace<T, C>& work, Emit&& emit) {
   using U = Unit<T>;
-  using P = typename Workspace<T>::P;
+  using P = typename Workspace<T, C>::P;
+  constexpr bool kWidens = Workspace<T, C>::kWidens;
   const int64_t heads = shape.heads, groupRows = queries * heads, rows = shape.groups * groupRows;
   const int64_t columns = work.columns, last = first + queries;
   const int64_t units = unitCount<U>(shape.D), queryBytes = work.units * 4;
@@ -274,12 +292,12 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
   // How often the work on a whole tile asks for what comes next.
   const int64_t blocks = kKeyTile / kWidth * roundUp(unitCount<U>(shape.D), kWidth) / kWidth;
   const int64_t calls = shape.groups * (blocks + (inPlace ? kKeyTile / (4 * kPerUnit<U>)*columns / kPanel : 0));
-  Places<T> places[2];
+  Places<C> places[2];
   const int64_t begin = shape.firstKey(first) / kKeyTile * kKeyTile;
   places[begin / kKeyTile % 2].find(begin, last, key, value, 1, shape.groups, locate);
   for (int64_t start = begin; start < last; start += kKeyTile) {
-    const Places<T>& now = places[start / kKeyTile % 2];
-    Places<T>& next = places[(start / kKeyTile + 1) % 2];
+    const Places<C>& now = places[start / kKeyTile % 2];
+    Places<C>& next = places[(start / kKeyTile + 1) % 2];
     const int64_t count = now.count;
     next.find(start + kKeyTile, last, key, value, calls, shape.groups, locate);
     const auto seen = [&](int64_t row) {
@@ -291,12 +309,24 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
     if (shape.window != 0) groupTo = std::clamp<int64_t>((start + count - 1 + shape.window - first) * heads, 0, groupRows);
 
     for (int64_t group = 0; group < shape.groups; ++group) {
+      if constexpr (kWidens) {
+        widenRows(now.keys, group * key.rowStride, count, shape.D, work.wide);
+        widenRows(now.values, group * value.rowStride, count, shape.D, work.wide + kKeyTile * shape.D);
+      }
+      const auto keyRow = [&](int64_t i) -> const T* {
+        if constexpr (kWidens) return work.wide + i * shape.D;
+        else return now.keys[i] + group * key.rowStride;
+      };
+      const auto valueRow = [&](int64_t i) -> const T* {
+        if constexpr (kWidens) return work.wide + (kKeyTile + i) * shape.D;
+        else return now.values[i] + group * value.rowStride;
+      };
       for (int64_t j = 0; j < count; j += kPanel)
-        packPanelAlong<U>([&](int64_t i) { return now.keys[j + i] + group * key.rowStride; },
-                          std::min<int64_t>(kPanel, count - j), shape.D, work.keys + j * work.units, &next);
+        packPanelAlong<U>([&](int64_t i) { return keyRow(j + i); }, std::min<int64_t>(kPanel, count - j), shape.D,
+                          work.keys + j * work.units, &next);
       for (int64_t column = 0; column < columns && !inPlace; column += kPanel)
-        packPanelAcross<U>([&](int64_t i) { return now.values[i] + group * value.rowStride + column; },
-                           std::min<int64_t>(kPanel, shape.D - column), count, work.values + column * work.kTileUnits);
+        packPanelAcross<U>([&](int64_t i) { return valueRow(i) + column; }, std::min<int64_t>(kPanel, shape.D - column), count,
+                           work.values + column * work.kTileUnits);
       for (int64_t row = group * groupRows + groupFrom; row < group * groupRows + groupTo; row += kTileRows) {
         const int64_t some = std::min<int64_t>(kTileRows, group * groupRows + groupTo - row);
         for (int64_t j = 0; j < count; j += kPanel)
@@ -308,7 +338,7 @@ void attend(const Shape& shape, int64_t queries, int64_t first, QueryRow&& query
                        work.output + row * columns, columns);
         for (int64_t column = 0; column < columns && inPlace; column += kPanel)
           addRowsInPlace<U>(
-              some, work.weights, ranges[0], [&](int64_t i) { return now.values[i] + group * value.rowStride + column; },
+              some, work.weights, ranges[0], [&](int64_t i) { return valueRow(i) + column; },
               work.output + row * columns + column, columns, next);
         if (!inPlace)
           addValues<U>(some, ranges, work.weights, work.values, work.output + row * columns, columns, work.kTileUnits);

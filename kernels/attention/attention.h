@@ -9,13 +9,16 @@
 //   softmax and then dropped (gpt-oss). lse = log Σ exp, sink included.
 // attention_backward  q, k, v, cuSeqlens, o, lse as above, do as o → dq, dk, dv as q, k, v (overwritten)
 //   P = exp(scale·q·kᵀ − lse), dv = Pᵀ·do, dS = P·(do·vᵀ − Σ do·o)·scale, dq = dS·k, dk = dSᵀ·q (Dao et al. 2022, algorithm 4).
-// kv_write            k, v [T,G,D], slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype, written at slot = block·S +
-// offset;
-//   −1 skips a token. Two tokens with one slot: either may win.
-// paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype, blockTable i32 [B,maxBlocks], cuSeqlens i32 [B+1]
+// kv_write            k, v [T,G,D] f32|bf16|fp8, slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype or fp8, written at
+// slot =
+//   block·S + offset; −1 skips a token. Two tokens with one slot: either may win. To fp8 (e4m3, without a scale) numbers are
+//   rounded to nearest, ties to even; beyond ±448 they become ±448, infinities too; NaN stays NaN.
+// paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype or fp8, blockTable i32 [B,maxBlocks], cuSeqlens i32
+// [B+1]
 //                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]
 //   Query i of sequence b stands at position contextLength − queryLength + i. Slots past the context are never read, nor are
-//   blocks that lie wholly before the first tile of 64 positions that the window reaches.
+//   blocks that lie wholly before the first tile of 64 positions that the window reaches. On the CPU fp8 gives the bits that a
+//   cache of q's dtype with the same numbers gives.
 // Order: keys in tiles of 64 from the document's start; in a tile the scores are chains over D, then maximum and sum by one
 // tree, probabilities (rounded to bf16 where the instruction set multiplies bf16) times values as one chain over the row's
 // own keys. A query row's bits depend on its position, its q and the keys it sees: packed, chunked and one-token calls agree.

@@ -1,5 +1,5 @@
-#include "../common/dispatch.h"
 #include "attend.h"
+#include "cache.h"
 #include "documents.h"
 
 namespace cd::cpu {
@@ -14,14 +14,14 @@ void writeRow(T* target, const float* output, int64_t D) {
 }
 
 // Cuts every document into query tiles and calls body(shape, work, document, first query in it, queries, first key/value head).
-template <class T, class Body>
+template <class T, class C, class Body>
 void forEachTile(const Call& call, const Tensor& cuSeqlens, int64_t groups, Body&& body) {
   const Tensor& q = call[0];
   const int64_t documents = cuSeqlens.shape[0] - 1, workers = call.parallel->workers();
   if (q.elements() == 0 || groups == 0) return;
   Shape shape{groups, q.shape[1] / groups, q.shape[2], static_cast<float>(call.attribute(0)),
               static_cast<int64_t>(call.attribute(1))};
-  const int64_t piece = shape.queriesPerTask(), floats = roundUp(Workspace<T>::floats(piece * q.shape[1], shape.D), 16);
+  const int64_t piece = shape.queriesPerTask(), floats = roundUp(Workspace<T, C>::floats(piece * q.shape[1], shape.D), 16);
   const int32_t* bounds = cuSeqlens.as<int32_t>();
   float* const memory = call.scratch<float>(workers * floats + 2 * (documents + 1));
   int64_t* const firstPiece = reinterpret_cast<int64_t*>(memory + workers * floats);
@@ -33,7 +33,7 @@ void forEachTile(const Call& call, const Tensor& cuSeqlens, int64_t groups, Body
   call.parallelFor(pieces * parts, [&](int64_t task, int worker) {
     const int64_t index = pieces - 1 - task / parts, b = documentOf(firstPiece, documents, index);
     const int64_t from = (index - firstPiece[b]) * piece, queries = std::min<int64_t>(piece, bounds[b + 1] - bounds[b] - from);
-    body(shape, Workspace<T>(memory + worker * floats, piece * q.shape[1], shape.D), b, from, queries, task % parts);
+    body(shape, Workspace<T, C>(memory + worker * floats, piece * q.shape[1], shape.D), b, from, queries, task % parts);
   });
 }
 
@@ -42,10 +42,10 @@ void packed(const Call& call) {
   const Tensor &q = call[0], &k = call[1], &v = call[2], &cuSeqlens = call[3], &sinks = call[4], &o = call[5], &lse = call[6];
   const int64_t H = q.shape[1], G = k.shape[1];
   const int32_t* bounds = cuSeqlens.as<int32_t>();
-  forEachTile<T>(
+  forEachTile<T, T>(
       call, cuSeqlens, G, [&](const Shape& shape, const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
         const int64_t start = bounds[b], head = g * shape.heads;
-        attend<T>(
+        attend(
             shape, queries, from, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); }, k, v,
             [&](int64_t key, int64_t count, int64_t* rows) {
               for (int64_t i = 0; i < count; ++i) rows[i] = (start + key + i) * G + g;
@@ -83,14 +83,15 @@ void checkPages(const Call& call) {
   }
 }
 
-template <class T>
+template <class T, class C>
 void paged(const Call& call) {
   const Tensor &q = call[0], &keys = call[1], &values = call[2], &blockTable = call[3], &cuSeqlens = call[4], &sinks = call[6],
                &o = call[7];
   const int64_t H = q.shape[1], G = keys.shape[2], blockSize = keys.shape[1];
   const int32_t *bounds = cuSeqlens.as<int32_t>(), *lengths = call[5].as<int32_t>();
-  forEachTile<T>(
-      call, cuSeqlens, G, [&](const Shape& shape, const Workspace<T>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
+  forEachTile<T, C>(
+      call, cuSeqlens, G,
+      [&](const Shape& shape, const Workspace<T, C>& work, int64_t b, int64_t from, int64_t queries, int64_t g) {
         const int64_t start = bounds[b], head = g * shape.heads, first = lengths[b] - (bounds[b + 1] - start) + from;
         const int32_t* blocks = blockTable.row<int32_t>(b);
         const auto locate = [&](int64_t key, int64_t count, int64_t* rows) {
@@ -103,7 +104,7 @@ void paged(const Call& call) {
             }
           }
         };
-        attend<T>(
+        attend(
             shape, queries, first, [&](int64_t query, int64_t h) { return q.row<T>((start + from + query) * H + head + h); },
             keys, values, locate, sinks.present ? sinks.as<float>() + head : nullptr, work,
             [&](int64_t query, int64_t h, const float* output, float) {
@@ -120,8 +121,25 @@ void attention(const Call& call) {
 
 void paged_attention(const Call& call) {
   checkPages(call);
-  withFloat(call[0].dtype, [&](auto zero) { paged<decltype(zero)>(call); });
+  withCache(call[0].dtype, call[1].dtype, [&](auto query, auto cached) { paged<decltype(query), decltype(cached)>(call); });
 }
+
+namespace {
+// One token's heads, all of one row stride, to a slot.
+template <class T, class C>
+void writeHeads(const Tensor& from, int64_t fromRow, const Tensor& to, int64_t toRow, int64_t G, int64_t D) {
+  for (int64_t g = 0; g < G; ++g) {
+    const T* source = from.row<T>(fromRow + g);
+    C* target = to.row<C>(toRow + g);
+    if constexpr (std::is_same_v<T, C>) std::memcpy(target, source, sizeof(T) * D);
+    else {
+      int64_t j = 0;
+      for (; j + kWidth <= D; j += kWidth) store(target + j, load(source + j));
+      for (; j < D; ++j) target[j] = toFloat8(toFloat(source[j]));
+    }
+  }
+}
+}  // namespace
 
 void kv_write(const Call& call) {
   constexpr int64_t kTokens = 64;
@@ -132,18 +150,15 @@ void kv_write(const Call& call) {
     if (slot[t] < -1 || slot[t] >= all)
       refuse(call, 2, "be -1 or below " + std::to_string(all) + " (blocks times block size) for token " + std::to_string(t),
              slot[t]);
-  const int64_t size = dtypeSize(k.dtype), bytes = k.cols() * size;
-  const auto move = [&](const Tensor& from, int64_t fromRow, const Tensor& to, int64_t toRow) {
-    for (int64_t g = 0; g < G; ++g)
-      std::memcpy(static_cast<char*>(to.data) + (toRow + g) * to.rowStride * size,
-                  static_cast<const char*>(from.data) + (fromRow + g) * from.rowStride * size, bytes);
-  };
-  call.parallelFor((T + kTokens - 1) / kTokens, [&](int64_t task, int) {
-    for (int64_t t = task * kTokens; t < T && t < (task + 1) * kTokens; ++t) {
-      if (slot[t] < 0) continue;
-      move(k, t * G, keyCache, slot[t] * G);
-      move(v, t * G, valueCache, slot[t] * G);
-    }
+  withWritten(k.dtype, keyCache.dtype, [&](auto given, auto cached) {
+    constexpr auto write = writeHeads<decltype(given), decltype(cached)>;
+    call.parallelFor((T + kTokens - 1) / kTokens, [&](int64_t task, int) {
+      for (int64_t t = task * kTokens; t < T && t < (task + 1) * kTokens; ++t) {
+        if (slot[t] < 0) continue;
+        write(k, t * G, keyCache, slot[t] * G, G, k.shape[2]);
+        write(v, t * G, valueCache, slot[t] * G, G, k.shape[2]);
+      }
+    });
   });
 }
 

@@ -1,4 +1,5 @@
-#include "../common/dispatch.h"
+#include "../common/cuda_spans.h"
+#include "cache.h"
 #include "cuda_decode.h"
 #include "cuda_forward.h"
 #include "cuda_heads.h"
@@ -13,15 +14,15 @@ constexpr int kPieceWarps = 4;
 // The parts of a call's scratch memory start at multiples of 16 bytes.
 int64_t rounded(int64_t bytes) { return ceilDiv(bytes, 16) * 16; }
 
-template <class T, class Keys>
-Forward<T, Keys> forwardOf(const Call& call, const Keys& keys, int64_t groups, int cuSeqlens, const int32_t* lengths,
-                           const int32_t* pieces, int sinks, int o, float* lse) {
+template <class T, class C, class Keys>
+Forward<T, Keys, C> forwardOf(const Call& call, const Keys& keys, int64_t groups, int cuSeqlens, const int32_t* lengths,
+                              const int32_t* pieces, int sinks, int o, float* lse) {
   const Tensor& q = call[0];
   const int documents = static_cast<int>(call[cuSeqlens].shape[0]) - 1, heads = static_cast<int>(q.shape[1]);
   return {{call[cuSeqlens].as<int32_t>(), lengths, pieces, documents, heads / static_cast<int>(groups)},
           HeadRows<const T>(q),
-          HeadRows<const T>(call[1]),
-          HeadRows<const T>(call[2]),
+          HeadRows<const C>(call[1]),
+          HeadRows<const C>(call[2]),
           HeadRows<T>(call[o]),
           keys,
           lse,
@@ -31,10 +32,10 @@ Forward<T, Keys> forwardOf(const Call& call, const Keys& keys, int64_t groups, i
           heads};
 }
 
-template <int D, class Keys>
-void launchPieces(const Call& call, const Forward<BFloat16, Keys>& forward, unsigned pieces, unsigned groups) {
-  launch(call, dim3(pieces, groups), 32 * kPieceWarps, sizeof(ForwardTiles<D, kPieceWarps>), attendPieces<D, kPieceWarps, Keys>,
-         forward);
+template <int D, class Keys, class C>
+void launchPieces(const Call& call, const Forward<BFloat16, Keys, C>& forward, unsigned pieces, unsigned groups) {
+  launch(call, dim3(pieces, groups), 32 * kPieceWarps, sizeof(ForwardTiles<D, kPieceWarps>),
+         attendPieces<D, kPieceWarps, Keys, C>, forward);
 }
 
 template <int D>
@@ -49,16 +50,17 @@ void launchHopper(const Call& call, const Forward<BFloat16, PackedKeys>& forward
          map(call[2]));
 }
 
-template <class T, class Keys>
-void launchRows(const Call& call, const Forward<T, Keys>& forward, unsigned pieces, unsigned groups) {
+template <class T, class Keys, class C>
+void launchRows(const Call& call, const Forward<T, Keys, C>& forward, unsigned pieces, unsigned groups) {
   const int D = static_cast<int>(call[0].shape[2]);
   withColumns(call, D, [&](auto columns) {
-    launch(call, dim3(pieces, groups), 32 * kRowWarps, 0, attendRows<T, columns(), Keys>, forward, D);
+    launch(call, dim3(pieces, groups), 32 * kRowWarps, 0, attendRows<T, columns(), Keys, C>, forward, D);
   });
 }
 
-template <class T, class Keys>
-void number(const Call& call, const Forward<T, Keys>& forward, int64_t mostKeys, int rowsPerPiece, int fewest, int32_t* pieces) {
+template <class T, class Keys, class C>
+void number(const Call& call, const Forward<T, Keys, C>& forward, int64_t mostKeys, int rowsPerPiece, int fewest,
+            int32_t* pieces) {
   launch(call, 1, kNumberThreads, 0, numberPieces, forward.documents, call[0].shape[0], mostKeys, rowsPerPiece, fewest, pieces,
          FailureReport(call));
 }
@@ -72,7 +74,7 @@ void attention(const Call& call) {
   const PackedKeys keys{cuSeqlens.as<int32_t>(), static_cast<int>(groups)};
   withFloat(q.dtype, [&](auto zero) {
     using Element = decltype(zero);
-    const auto forward = forwardOf<Element>(call, keys, groups, 3, nullptr, pieces, 4, 5, call[6].as<float>());
+    const auto forward = forwardOf<Element, Element>(call, keys, groups, 3, nullptr, pieces, 4, 5, call[6].as<float>());
     const bool tiles = takesTiles(call, {0, 1, 2, 5}), hopper = tiles && call.attribute(0) > 0 && hopperKernels();
     const int rows = hopper ? HopperForward<64>::kRows : tiles ? 16 * kPieceWarps : kRowWarps;
     number(call, forward, 0, rows, 1, pieces);
@@ -81,7 +83,8 @@ void attention(const Call& call) {
     if constexpr (std::is_same_v<Element, BFloat16>) {
       if (tiles)
         return withHeadSize(q.shape[2], [&](auto D) {
-          (hopper ? launchHopper<D()> : launchPieces<D(), PackedKeys>)(call, forward, count, static_cast<unsigned>(groups));
+          (hopper ? launchHopper<D()> : launchPieces<D(), PackedKeys, BFloat16>)(call, forward, count,
+                                                                                 static_cast<unsigned>(groups));
         });
     }
     launchRows(call, forward, count, static_cast<unsigned>(groups));
@@ -104,9 +107,10 @@ void paged_attention(const Call& call) {
   int32_t* const pieces = reinterpret_cast<int32_t*>(memory);
   const Splits splits{reinterpret_cast<float*>(memory + pieceBytes + softmaxBytes),
                       reinterpret_cast<float2*>(memory + pieceBytes), splitCount};
-  withFloat(q.dtype, [&](auto zero) {
-    using Element = decltype(zero);
-    const auto forward = forwardOf<Element>(call, keys, groups, 4, call[5].as<int32_t>(), pieces, 6, 7, nullptr);
+  withCache(q.dtype, cache.dtype, [&](auto query, auto cached) {
+    using Element = decltype(query);
+    using Cached = decltype(cached);
+    const auto forward = forwardOf<Element, Cached>(call, keys, groups, 4, call[5].as<int32_t>(), pieces, 6, 7, nullptr);
     const int rows = tiles ? 16 * kPieceWarps : kRowWarps, heads = forward.documents.heads;
     number(call, forward, mostKeys, rows, tiles ? 2 : 1, pieces);
     if (q.elements() == 0) return;
@@ -117,10 +121,10 @@ void paged_attention(const Call& call) {
           launchPieces<size()>(call, forward, count, static_cast<unsigned>(groups));
           const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(groups * ceilDiv(heads, kDecodeRows)),
                           static_cast<unsigned>(splitCount));
-          launch(call, grid, 32, sizeof(ForwardTiles<size(), 1>), attendSplits<size()>, forward, splits,
+          launch(call, grid, 32, sizeof(ForwardTiles<size(), 1>), attendSplits<size(), Cached>, forward, splits,
                  static_cast<int>(groups));
-          launch(call, static_cast<unsigned>(ceilDiv(sequences * H, kJoinWarps)), 32 * kJoinWarps, 0, joinSplits<size()>, forward,
-                 splits);
+          launch(call, static_cast<unsigned>(ceilDiv(sequences * H, kJoinWarps)), 32 * kJoinWarps, 0, joinSplits<size(), Cached>,
+                 forward, splits);
         });
     }
     launchRows(call, forward, count, static_cast<unsigned>(groups));
@@ -130,56 +134,49 @@ void paged_attention(const Call& call) {
 // --- the cache ------------------------------------------------------------------------------------------------------------
 
 namespace {
-constexpr int kWriteThreads = 256;
+// Rows are the keys of a token's heads, then its values; C is X, or fp8.
+template <class X, class C>
+struct WriteCache {
+  Rows<X> k, v;
+  Rows<C> keyCache, valueCache;
+  const int32_t* slots;
+  int64_t slotCount;
+  int groups;
+  FailureReport fail;
 
-// One warp for each token and group; Word is the widest type that all rows are aligned to.
-template <class Word>
-__global__ void __launch_bounds__(kWriteThreads)
-    writeCache(HeadRows<const Word> k, HeadRows<const Word> v, const int32_t* slots, HeadRows<Word> keyCache,
-               HeadRows<Word> valueCache, int rows, int groups, int words, int64_t slotCount, FailureReport fail) {
-  constexpr int kWarps = kWriteThreads / 32;
-  for (int row = static_cast<int>(blockIdx.x) * kWarps + warpIndex(); row < rows; row += static_cast<int>(gridDim.x) * kWarps) {
-    const int token = row / groups, group = row % groups;
-    const int slot = slots[token];
+  __device__ void operator()(int64_t row, int64_t start, int count) const {
+    const int64_t t = row / (2 * groups);
+    const int head = static_cast<int>(row % (2 * groups)), group = head % groups;
+    const int slot = slots[t];
     if (slot < -1 || slot >= slotCount) {
-      if (laneIndex() == 0 && group == 0) fail(kSlot, slot, token);
-      continue;
+      if (start == 0 && head == 0) fail(kSlot, slot, t);
+      return;
     }
-    if (slot < 0) continue;
-    const int64_t target = int64_t{slot} * groups + group;
-    for (int i = laneIndex(); i < words; i += 32) {
-      keyCache[target][i] = k[row][i];
-      valueCache[target][i] = v[row][i];
+    if (slot < 0) return;
+    const Rows<X>& source = head < groups ? k : v;
+    const Rows<C>& target = head < groups ? keyCache : valueCache;
+    X values[kSpan];
+    C written[kSpan];
+    source.loadRaw(values, t * groups + group, start, count);
+#pragma unroll
+    for (int i = 0; i < kSpan; ++i) {
+      if constexpr (std::is_same_v<X, C>) written[i] = values[i];
+      else written[i] = toFloat8(toFloat(values[i]));
     }
+    target.storeRaw(written, int64_t{slot} * groups + group, start, count);
   }
-}
-
-// A tensor of bytes seen as Words.
-template <class Word>
-HeadRows<Word> wordRows(const Tensor& tensor) {
-  HeadRows<Word> rows(tensor);
-  rows.stride = tensor.rowStride * dtypeSize(tensor.dtype) / static_cast<int64_t>(sizeof(Word));
-  return rows;
-}
-
-template <class Word>
-void writeWords(const Call& call) {
-  const Tensor &k = call[0], &cache = call[3];
-  const int64_t rows = k.shape[0] * k.shape[1];
-  launch(call, blocksFor(rows, kWriteThreads / 32), kWriteThreads, 0, writeCache<Word>, wordRows<const Word>(k),
-         wordRows<const Word>(call[1]), call[2].as<int32_t>(), wordRows<Word>(cache), wordRows<Word>(call[4]),
-         static_cast<int>(rows), static_cast<int>(k.shape[1]),
-         static_cast<int>(k.shape[2] * dtypeSize(k.dtype) / static_cast<int64_t>(sizeof(Word))), cache.shape[0] * cache.shape[1],
-         FailureReport(call));
-}
+};
 }  // namespace
 
 void kv_write(const Call& call) {
-  const bool packs = packable(call[0]) && packable(call[1]) && packable(call[3]) && packable(call[4]) &&
-                     call[0].shape[2] * dtypeSize(call[0].dtype) % 16 == 0;
-  if (packs) writeWords<uint4>(call);
-  else if (call[0].dtype == DType::F32) writeWords<uint32_t>(call);
-  else writeWords<uint16_t>(call);
+  const Tensor &k = call[0], &cache = call[3];
+  withWritten(k.dtype, cache.dtype, [&](auto given, auto cached) {
+    using X = decltype(given);
+    using C = decltype(cached);
+    forSpans(call, 2 * k.rows(), k.cols(),
+             WriteCache<X, C>{Rows<X>(k), Rows<X>(call[1]), Rows<C>(cache), Rows<C>(call[4]), call[2].as<int32_t>(),
+                              cache.shape[0] * cache.shape[1], static_cast<int>(k.shape[1]), FailureReport(call)});
+  });
 }
 
 }  // namespace cd::cuda

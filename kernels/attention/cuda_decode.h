@@ -23,8 +23,8 @@ struct Splits {
 
 inline int splitsFor(int64_t mostKeys) { return static_cast<int>(ceilDiv(mostKeys, kSplit)); }
 
-template <int D>
-__global__ void __launch_bounds__(32) attendSplits(Forward<BFloat16, PagedKeys> a, Splits splits, int groups) {
+template <int D, class C>
+__global__ void __launch_bounds__(32) attendSplits(Forward<BFloat16, PagedKeys, C> a, Splits splits, int groups) {
   const int sequence = static_cast<int>(blockIdx.x), group = static_cast<int>(blockIdx.y) % groups;
   const int split = static_cast<int>(blockIdx.z), firstHead = static_cast<int>(blockIdx.y) / groups * kDecodeRows;
   if (!a.documents.fit() || a.documents.queries(sequence) != 1) return;
@@ -32,15 +32,15 @@ __global__ void __launch_bounds__(32) attendSplits(Forward<BFloat16, PagedKeys> 
   const Piece piece{sequence, firstHead, rowCount, 1, a.documents.keys(sequence) - 1};
   const int from = max(a.firstKey(piece.firstPosition) / kTile, split * (kSplit / kTile));
   const int to = min(piece.firstPosition / kTile + 1, (split + 1) * (kSplit / kTile));
+  if (from >= to) return;
   RowPair<D> rows;
-  if (from < to) attendTiles<D, 1>(dynamicShared<ForwardTiles<D, 1>>(), a, piece, group, from, to, rows);
+  attendTiles(dynamicShared<ForwardTiles<D, 1>>(), a, piece, group, from, to, rows);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = fragmentRow(2 * half);
     if (row >= rowCount) continue;
     const int64_t place = splits.place(sequence, a.head(piece, row, group), a.queryHeads, split);
     if (laneIndex() % 4 == 0) splits.softmax[place] = make_float2(rows.softmax[half].most, rows.softmax[half].sum);
-    if (from >= to) continue;
 #pragma unroll
     for (int j = 0; j < D / 8; ++j)
       *reinterpret_cast<float2*>(splits.output + place * D + fragmentColumn(j, 0)) =
@@ -51,17 +51,17 @@ __global__ void __launch_bounds__(32) attendSplits(Forward<BFloat16, PagedKeys> 
 constexpr int kJoinWarps = 4;
 
 // One warp for each sequence and head.
-template <int D>
-__global__ void __launch_bounds__(32 * kJoinWarps) joinSplits(Forward<BFloat16, PagedKeys> a, Splits splits) {
+template <int D, class C>
+__global__ void __launch_bounds__(32 * kJoinWarps) joinSplits(Forward<BFloat16, PagedKeys, C> a, Splits splits) {
   const int64_t index = int64_t{blockIdx.x} * kJoinWarps + warpIndex();
   const int sequence = static_cast<int>(index / a.queryHeads), head = static_cast<int>(index % a.queryHeads);
   if (sequence >= a.documents.count || !a.documents.fit() || a.documents.queries(sequence) != 1) return;
+  const int position = a.documents.keys(sequence) - 1;
   Softmax joint;
   float o[D / 32] = {};
-  for (int split = 0; split < splits.count; ++split) {
+  for (int split = a.firstKey(position) / kSplit; split <= position / kSplit; ++split) {
     const int64_t place = splits.place(sequence, head, a.queryHeads, split);
     const float2 part = splits.softmax[place];
-    if (part.y == 0) continue;  // saw no key; its output was not written
     const float shrink = joint.grow(part.x), weight = joint.weight(part.x);
     joint.sum = joint.sum * shrink + part.y * weight;
 #pragma unroll

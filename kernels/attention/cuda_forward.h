@@ -11,10 +11,12 @@
 
 namespace cd::cuda::attend {
 
-template <class T, class Keys>
+// Queries of type T, keys and values of type C.
+template <class T, class Keys, class C = T>
 struct Forward {
   Documents documents;
-  HeadRows<const T> q, k, v;
+  HeadRows<const T> q;
+  HeadRows<const C> k, v;
   HeadRows<T> o;
   Keys keys;
   float* lse;          // [T, H], or null
@@ -68,19 +70,24 @@ struct RowPair {
 };
 
 // Tiles [from, to) of the keys of one group, for the piece's rows. All threads of the block.
-template <int D, int kWarps, class Keys>
-__device__ __forceinline__ void attendTiles(ForwardTiles<D, kWarps>& tiles, const Forward<BFloat16, Keys>& a, const Piece& piece,
-                                            int group, int from, int to, RowPair<D>& rows) {
+template <int D, int kWarps, class Keys, class C>
+__device__ __forceinline__ void attendTiles(ForwardTiles<D, kWarps>& tiles, const Forward<BFloat16, Keys, C>& a,
+                                            const Piece& piece, int group, int from, int to, RowPair<D>& rows) {
   constexpr int kThreads = 32 * kWarps;
   const int warp = warpIndex(), keys = a.documents.keys(piece.document);
-  const auto keyRow = [&](const HeadRows<const BFloat16>& all, int key) -> const BFloat16* {
-    if (key >= keys) return nullptr;
-    const int64_t row = a.keys.row(piece.document, key, group);
-    return row < 0 ? nullptr : all[row];
+  const auto copyTile = [&](TileRow<D>* target, const HeadRows<const C>& all, int tile) {
+    const auto keyRow = [&](int i) -> const C* {
+      const int key = tile * kTile + i;
+      if (key >= keys) return nullptr;
+      const int64_t row = a.keys.row(piece.document, key, group);
+      return row < 0 ? nullptr : all[row];
+    };
+    if constexpr (std::is_same_v<C, Float8>) widenRows<D, kThreads>(target, kTile, keyRow);
+    else copyRows<D, kThreads>(target, kTile, all.data, keyRow);
   };
   const auto copyKeys = [&](int tile, int stage) {
-    copyRows<D, kThreads>(tiles.k[stage], kTile, a.k.data, [&](int i) { return keyRow(a.k, tile * kTile + i); });
-    copyRows<D, kThreads>(tiles.v[stage], kTile, a.v.data, [&](int i) { return keyRow(a.v, tile * kTile + i); });
+    copyTile(tiles.k[stage], a.k, tile);
+    copyTile(tiles.v[stage], a.v, tile);
     copyAsyncCommit();
   };
   copyRows<D, kThreads>(tiles.q, 16 * kWarps, a.q.data,
@@ -133,15 +140,15 @@ __device__ __forceinline__ void attendTiles(ForwardTiles<D, kWarps>& tiles, cons
 }
 
 // One block for each piece of 16 · kWarps rows and each group.
-template <int D, int kWarps, class Keys>
-__global__ void __launch_bounds__(32 * kWarps) attendPieces(Forward<BFloat16, Keys> a) {
+template <int D, int kWarps, class Keys, class C>
+__global__ void __launch_bounds__(32 * kWarps) attendPieces(Forward<BFloat16, Keys, C> a) {
   const Piece piece = findPiece<16 * kWarps>(a.documents, blockIdx.x);
   if (piece.document < 0) return;
   const int group = static_cast<int>(blockIdx.y);
   auto& tiles = dynamicShared<ForwardTiles<D, kWarps>>();
   RowPair<D> rows;
-  attendTiles<D, kWarps>(tiles, a, piece, group, a.firstKey(a.position(piece, 0)) / kTile,
-                         a.position(piece, piece.rows - 1) / kTile + 1, rows);
+  attendTiles(tiles, a, piece, group, a.firstKey(a.position(piece, 0)) / kTile, a.position(piece, piece.rows - 1) / kTile + 1,
+              rows);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = warpIndex() * 16 + fragmentRow(2 * half);
@@ -162,8 +169,8 @@ __global__ void __launch_bounds__(32 * kWarps) attendPieces(Forward<BFloat16, Ke
 constexpr int kRowWarps = 4;  // rows of a block: a warp each
 
 // Lanes hold keys while scores are made, and columns d = lane + 32 · i of the output while values are added.
-template <class T, int kColumns, class Keys>
-__global__ void __launch_bounds__(32 * kRowWarps, 8) attendRows(Forward<T, Keys> a, int D) {
+template <class T, int kColumns, class Keys, class C>
+__global__ void __launch_bounds__(32 * kRowWarps, 8) attendRows(Forward<T, Keys, C> a, int D) {
   const Piece piece = findPiece<kRowWarps>(a.documents, blockIdx.x);
   const int row = warpIndex(), lane = laneIndex(), group = static_cast<int>(blockIdx.y);
   if (piece.document < 0 || row >= piece.rows) return;
@@ -181,7 +188,7 @@ __global__ void __launch_bounds__(32 * kRowWarps, 8) attendRows(Forward<T, Keys>
     int64_t keyRow = key >= first && key <= last ? a.keys.row(piece.document, key, group) : -1;
     float score = -INFINITY;
     if (keyRow >= 0) {
-      const T* k = a.k[keyRow];
+      const C* k = a.k[keyRow];
       score = 0;
       for (int d = 0; d < D; ++d) score = fmaf(q[d], toFloat(k[d]), score);
       score *= a.scale;
@@ -194,7 +201,7 @@ __global__ void __launch_bounds__(32 * kRowWarps, 8) attendRows(Forward<T, Keys>
       const float p = __shfl_sync(kAllLanes, weight, other);
       const int64_t valueRow = __shfl_sync(kAllLanes, keyRow, other);
       if (valueRow < 0) continue;
-      const T* v = a.v[valueRow];
+      const C* v = a.v[valueRow];
 #pragma unroll
       for (int i = 0; i < kColumns; ++i)
         if (lane + 32 * i < D) o[i] = fmaf(p, toFloat(v[lane + 32 * i]), o[i]);

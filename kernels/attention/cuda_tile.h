@@ -4,6 +4,7 @@
 
 #include "../common/cuda_copy.h"
 #include "../common/cuda_fragment.h"
+#include "../common/fp8.h"
 
 namespace cd::cuda::attend {
 
@@ -22,6 +23,25 @@ __device__ __forceinline__ void copyRows(TileRow<D>* tile, int count, const BFlo
     const BFloat16* source = row(i / kPacks);
     const int column = i % kPacks * 8;
     copyAsync16(&tile[i / kPacks][column], source ? source + column : valid, source ? 16 : 0);
+  }
+}
+
+// The same with rows of fp8, widened on the way: they are there when it returns.
+template <int D, int kThreads, class Row>
+__device__ __forceinline__ void widenRows(TileRow<D>* tile, int count, Row&& row) {
+  constexpr int kColumns = Pack<Float8>::kCount, kPacks = D / kColumns;
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x); i < count * kPacks; i += kThreads) {
+    const Float8* source = row(i / kPacks);
+    const int column = i % kPacks * kColumns;
+    const Pack<Float8> codes = source ? loadPack(source + column) : Pack<Float8>{};
+#pragma unroll
+    for (int part = 0; part < kColumns; part += Pack<BFloat16>::kCount) {
+      Pack<BFloat16> wide;
+#pragma unroll
+      for (int j = 0; j < Pack<BFloat16>::kCount; ++j) wide.value[j] = toBFloat16(toFloat(codes.value[part + j]));
+      storePack(&tile[i / kPacks][column + part], wide);
+    }
   }
 }
 

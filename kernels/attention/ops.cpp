@@ -5,7 +5,7 @@
 namespace cd::ops {
 
 namespace {
-// q [T,H,D] at `query`; keys and values [.., G, D] at `key` and key + 1, of one dtype.
+// q [T,H,D] at `query`; keys and values [.., G, D] at `key` and key + 1.
 void checkHeads(const Call& call, int query, int key, int rank) {
   call.expectRank(query, 3);
   call.expectFloat(query);
@@ -16,9 +16,15 @@ void checkHeads(const Call& call, int query, int key, int rank) {
               std::to_string(heads));
   if (call[key].shape[rank - 1] != call[query].shape[2])
     call.fail(key, "have head size " + std::to_string(call[query].shape[2]), std::to_string(call[key].shape[rank - 1]));
-  call.expectSameDType(key, query);
   call.expectSameShape(key + 1, key);
-  call.expectSameDType(key + 1, query);
+  call.expectSameDType(key + 1, key);
+}
+
+// A cache holds what the dtype of tensor `other` holds, or fp8.
+void checkCacheDType(const Call& call, int index, int other) {
+  if (call[index].dtype != DType::FP8 && call[index].dtype != call[other].dtype)
+    call.fail(index, std::string("have the dtype of '") + call.name(other) + "', " + dtypeName(call[other].dtype) + ", or be fp8",
+              dtypeName(call[index].dtype));
 }
 
 void checkInts(const Call& call, int index, int rank) {
@@ -111,6 +117,7 @@ const Op attention{
     {"scale", "window"},
     [](const Call& call) {
       checkHeads(call, 0, 1, 3);
+      call.expectSameDType(1, 0);
       expectTokens(call, 1, call[0].shape[0]);
       checkBounds(call, 3);
       checkSinks(call, 4, 0);
@@ -136,6 +143,7 @@ const Op attention_backward{
     {"scale", "window"},
     [](const Call& call) {
       checkHeads(call, 0, 1, 3);
+      call.expectSameDType(1, 0);
       expectTokens(call, 1, call[0].shape[0]);
       checkBounds(call, 3);
       expectLike(call, 4, 0);
@@ -155,14 +163,14 @@ const Op kv_write{
     {},
     [](const Call& call) {
       call.expectRank(0, 3);
-      call.expectFloat(0);
+      call.expectDType(0, {DType::F32, DType::BF16, DType::FP8});
       expectLike(call, 1, 0);
       call.expectShape(2, {call[0].shape[0]});
       checkInts(call, 2, 1);
       call.expectRank(3, 4);
       const Tensor& cache = call[3];
       call.expectShape(3, {cache.shape[0], cache.shape[1], call[0].shape[1], call[0].shape[2]});
-      call.expectSameDType(3, 0);
+      checkCacheDType(call, 3, 0);
       expectLike(call, 4, 3);
     },
     explain<-1, -1, -1, 2, 3>,
@@ -181,6 +189,7 @@ const Op paged_attention{
     {"scale", "window"},
     [](const Call& call) {
       checkHeads(call, 0, 1, 4);
+      checkCacheDType(call, 1, 0);
       if (call[1].shape[1] == 0) call.fail(1, "have at least one slot in a block", shapeText(call[1]));
       checkBounds(call, 4);
       const int64_t sequences = call[4].shape[0] - 1;

@@ -85,6 +85,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void embedding(const Call& call) {
   if (call[0].dtype == DType::BF16) gather<uint16_t>(call);
+  else if (call[0].dtype == DType::FP8) gather<uint8_t>(call);
   else gather<uint32_t>(call);
 }
 

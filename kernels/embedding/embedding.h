@@ -1,7 +1,7 @@
 // Row lookup by id (also used to gather rows of any matrix), forward and backward.
 //
 // embedding            y[n] = table[ids[n]], zeros for an id of −1 (none) or −2 (a row that another rank holds)
-//   table [V, E] f32|bf16, ids [N] i32 → y [N, E] of table's dtype (overwritten); table and y may be narrowed
+//   table [V, E] f32|bf16|fp8, ids [N] i32 → y [N, E] of table's dtype (overwritten); table and y may be narrowed
 // embedding_backward   dTable[ids[n]] += dy[n], nothing for −1 and −2
 //   ids [N] i32, dy [N, E] f32|bf16, dTable [V, E] f32 (accumulated into, in f32)
 // local_ids            y[n] = ids[n] − first where first ≤ ids[n] < first + rows; −1 where ids[n] is; −2 elsewhere

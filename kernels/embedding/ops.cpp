@@ -22,7 +22,7 @@ const Op embedding{
     {},
     [](const Call& call) {
       call.expectRank(0, 2);
-      call.expectFloat(0);
+      call.expectDType(0, {DType::F32, DType::BF16, DType::FP8});
       call.expectRank(1, 1);
       call.expectDType(1, {DType::I32});
       call.expectShape(2, {call[1].shape[0], call[0].shape[1]});

@@ -71,7 +71,8 @@ async function generate(options: Options, command: Command): Promise<void> {
       withEngine(options.model, options, engineOptions, async ({ engine, dependencies }) => {
         console.error(engine.startupReport());
         const data = await hashFile(options.prompts);
-        const key = [data, sampling, ...dependencies, engineOptions.maxModelLen];
+        const stored = engineOptions.kvCacheDtype === 'fp8' ? ['keys and values in fp8'] : [];
+        const key = [data, sampling, ...dependencies, engineOptions.maxModelLen, ...stored];
         const output = await RowOutput.open(options.out, key, prompts.samplesOf);
         await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
       }),

@@ -71,6 +71,7 @@ const OPTIONS: readonly (keyof EngineOptions)[] = [
   'asyncScheduling',
   'enforceEager',
   'cudagraphCaptureSizes',
+  'kvCacheDtype',
   'blockSize',
   'kvCacheBytes',
   'kvCacheFraction',
@@ -111,7 +112,7 @@ export class Engine extends EngineLoop {
     const free = availableMemory(model.device, model.group?.size ?? 1) - activations;
     const share = model.device.statistics().accelerator ? GPU_SHARE : HOST_SHARE;
     const shape = { ...model.config, numKvHeads: model.kvHeads };
-    const plan = planKvCache(shape, dtypeSize[model.dtype], maxNumSeqs, Math.max(free, 0), options, share);
+    const plan = planKvCache(shape, model.dtype, maxNumSeqs, Math.max(free, 0), options, share);
     if (invariant) expectWholeBlocks(config, plan.blockSize);
     const eosTokenIds = endOfSequence(loaded);
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);

@@ -1,3 +1,4 @@
+import { dtypeSize } from '../tensor/dtype.js';
 import { ArgumentError } from './errors.js';
 
 /** The sizes of a model that its KV cache depends on. */
@@ -8,7 +9,16 @@ export interface KvShape {
   readonly maxPositionEmbeddings: number;
 }
 
+/** What a KV cache may hold; see {@link KvPlanOptions.kvCacheDtype}. */
+export const kvCacheDtypes = ['auto', 'fp8'] as const;
+export type KvCacheDtype = (typeof kvCacheDtypes)[number];
+
 export interface KvPlanOptions {
+  /**
+   * How keys and values are stored: `auto`, in the model's dtype; `fp8` (e4m3, no scales), in a half of bf16's bytes, rounded to 4
+   * significant bits and at most ±448. Default `auto`.
+   */
+  readonly kvCacheDtype?: KvCacheDtype;
   /** Tokens per block. Default 16. */
   readonly blockSize?: number;
   /** Bytes for keys and values. Takes precedence over `kvCacheFraction`. */
@@ -23,6 +33,7 @@ export interface KvPlanOptions {
 }
 
 export interface KvPlan {
+  readonly dtype: 'f32' | 'bf16' | 'fp8';
   readonly blocks: number;
   readonly blockSize: number;
   readonly bytes: number;
@@ -48,19 +59,22 @@ export const GPU_SHARE: KvShare = { fraction: 0.9, mostBytes: Infinity };
 /**
  * Sizes the KV cache: what the options say, but never more than `maxNumSeqs` full contexts need.
  *
- * @param elementBytes of a key or value: 4 for f32, 2 for bf16.
+ * @param modelDtype of keys and values where the options name no other.
  * @param freeBytes memory that the process may still take, and that it does not need for activations.
  * @throws ArgumentError when a given `maxModelLen` does not fit, naming what would, and when there is less memory than was asked for.
  */
 export function planKvCache(
   shape: KvShape,
-  elementBytes: number,
+  modelDtype: 'f32' | 'bf16',
   maxNumSeqs: number,
   freeBytes: number,
   options: KvPlanOptions = {},
   share: KvShare = HOST_SHARE,
 ): KvPlan {
-  const { blockSize = 16, kvCacheBytes, kvCacheFraction, maxModelLen } = options;
+  const { kvCacheDtype = 'auto', blockSize = 16, kvCacheBytes, kvCacheFraction, maxModelLen } = options;
+  if (!kvCacheDtypes.includes(kvCacheDtype))
+    throw new ArgumentError('kvCacheDtype', kvCacheDtypes.map((name) => `'${name}'`).join(' or '), kvCacheDtype);
+  const dtype = kvCacheDtype === 'auto' ? modelDtype : kvCacheDtype;
   integer('blockSize', blockSize, 1);
   const context = shape.maxPositionEmbeddings;
   if (maxModelLen !== undefined) {
@@ -69,7 +83,7 @@ export function planKvCache(
       throw new ArgumentError('maxModelLen', `at most the model's context (${context})`, maxModelLen);
     }
   }
-  const bytesPerToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * elementBytes;
+  const bytesPerToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * dtypeSize[dtype];
   const bytesPerBlock = bytesPerToken * blockSize;
   const [budget, source] = memoryBudget(kvCacheBytes, kvCacheFraction, freeBytes, share);
 
@@ -97,13 +111,14 @@ export function planKvCache(
   const limit = affordable < useful ? source : `all that ${maxNumSeqs} sequences can use`;
   const shortened = length < Math.min(context, maxModelLen ?? context) ? ` of the model's ${context}` : '';
   return {
+    dtype,
     blocks,
     blockSize,
     bytes: blocks * bytesPerBlock,
     bytesPerToken,
     maxModelLen: length,
     report:
-      `KV cache ${formatBytes(blocks * bytesPerBlock)} (${limit}): ${blocks * blockSize} tokens in ${blocks} blocks of ${blockSize}; ` +
+      `KV cache ${dtype === modelDtype ? '' : `in ${dtype} `}${formatBytes(blocks * bytesPerBlock)} (${limit}): ${blocks * blockSize} tokens in ${blocks} blocks of ${blockSize}; ` +
       `context ${length} tokens${shortened}`,
   };
 }

@@ -26,7 +26,7 @@ export interface Reads {
 const NO_READS = { tokens: null, logprobs: null, topTokens: null, topLogprobs: null };
 
 export interface ExecutorOptions {
-  readonly plan: Pick<KvPlan, 'blocks' | 'blockSize' | 'maxModelLen'>;
+  readonly plan: Pick<KvPlan, 'dtype' | 'blocks' | 'blockSize' | 'maxModelLen'>;
   /** Most rows that are sampled in one step. */
   readonly maxNumSeqs: number;
   /** Batch sizes at which decode steps are recorded, in rising order. Default: none. */
@@ -53,7 +53,7 @@ export class StepExecutor {
     const shape = [plan.blocks, plan.blockSize, model.kvHeads, headDim];
     try {
       withoutScope(() => {
-        for (let i = 0; i < 2 * numLayers; i++) this.memory.push(Tensor.empty(model.device, shape, model.dtype));
+        for (let i = 0; i < 2 * numLayers; i++) this.memory.push(Tensor.empty(model.device, shape, plan.dtype));
         this.sampled = Tensor.zeros(model.device, [maxNumSeqs], 'i32');
         this.memory.push(this.sampled);
         const maxBlocks = Math.ceil(plan.maxModelLen / plan.blockSize);

@@ -19,8 +19,8 @@ export class TensorParallelRunner extends ModelRunner {
   ) {
     super(model, config, plan, eosTokenIds);
     this.followers = followers;
-    const { blocks, blockSize, maxModelLen } = plan;
-    followers.prepare({ plan: { blocks, blockSize, maxModelLen }, maxNumSeqs: config.maxNumSeqs });
+    const { dtype, blocks, blockSize, maxModelLen } = plan;
+    followers.prepare({ plan: { dtype, blocks, blockSize, maxModelLen }, maxNumSeqs: config.maxNumSeqs });
   }
 
   override forward(batch: Batch): Promise<StepOutput> {

@@ -59,6 +59,6 @@ export interface PagedContext {
 export interface KvCache {
   blockSize: number;
   blocks: number;
-  /** One per layer: [blocks, blockSize, G, D] each, in the model's dtype. */
+  /** One per layer: [blocks, blockSize, G, D] each, in the model's dtype or fp8. */
   layers: KvLayer[];
 }

@@ -29,7 +29,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, cuSeqlens: Tensor, op
   return output;
 }
 
-/** Keys and values in blocks, for one layer: each [blocks, blockSize, G, D]. */
+/** Keys and values in blocks, for one layer: each [blocks, blockSize, G, D], in the dtype of what is written or fp8. */
 export interface KvLayer {
   key: Tensor;
   value: Tensor;

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { datasetNames } from '../data/datasets/registry.js';
 import { readYaml } from '../data/yaml_file.js';
 import { meshSchema } from '../distributed/mesh_shape.js';
+import { kvCacheDtypes } from '../engine/kv_plan.js';
 import { UserError } from '../errors.js';
 import { parseTrainConfig, type TrainConfig } from '../training/config.js';
 import { parseStrict } from '../training/strict_schema.js';
@@ -177,11 +178,12 @@ const schema = z.strictObject({
   threads: positiveInteger.optional(),
   /** Devices that generate and train together: replicas of a model, and devices of each; a student's `training` can have its own. GPUs are those from `device` on. Default: one. */
   mesh: meshSchema.prefault({}),
-  /** How the inference engine uses memory; names and defaults are the engine's. */
+  /** How the inference engine uses memory; names and defaults are the engine's. `kvCacheDtype: fp8` rounds keys and values, so rows differ. */
   engine: z
     .strictObject({
       maxNumSeqs: positiveInteger.optional(),
       maxNumBatchedTokens: positiveInteger.optional(),
+      kvCacheDtype: z.enum(kvCacheDtypes).optional(),
       kvCacheBytes: positiveInteger.optional(),
       kvCacheFraction: z.number().gt(0).max(1).optional(),
       maxModelLen: positiveInteger.optional(),

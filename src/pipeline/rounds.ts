@@ -79,13 +79,14 @@ export async function prepareRounds<T extends RoundTask>(
   const { stage, tasks, sampling, trained, prompt, settings, verdictDependsOn } = rounds;
   const { config, numerics } = context;
   const model = await modelFingerprint(context, rounds.model);
-  const common = fingerprint({ stage, model, trained: trained?.key, dtype: config.dtype, seed: config.seed, sampling });
+  const dtype = config.engine.kvCacheDtype === 'fp8' ? `${config.dtype}, keys and values in fp8` : config.dtype;
+  const common = fingerprint({ stage, model, trained: trained?.key, dtype, seed: config.seed, sampling });
   const bases = new Map(tasks.map((task) => [task, fingerprint({ common, id: task.id, ...prompt(task) })]));
   const verification = verificationVersion();
   const inputs = {
     model: trained === undefined ? model : fingerprint({ model, trained: trained.key }),
     seed: String(config.seed),
-    dtype: config.dtype,
+    dtype,
     sampling: fingerprint(sampling),
     numerics,
     verification,

@@ -78,6 +78,13 @@ test('where every prompt is too long nothing is written', () => {
   expect(readdirSync(folder())).toEqual(['in.jsonl']);
 });
 
+test('keys and values in fp8', () => {
+  const rows = [{ id: 'a', tokens: [5, 6, 7] }];
+  const { status, stderr } = generate(modelFolder('tied'), rows, ...greedy, '--kv-cache-dtype', 'fp8');
+  expect([status, stderr]).toEqual([0, expect.stringContaining('KV cache in fp8')]);
+  expect(output()).toMatchObject([{ id: 'a', finishReason: 'length' }]);
+});
+
 test('stopped by Ctrl-C and started again, it ends with the rows of an undisturbed run', async () => {
   const rows = Array.from({ length: 240 }, (_, id) => ({ id, tokens: [3 + (id % 100), 1 + (id % 7), 5] }));
   const args = ['--model', modelFolder('tied'), '--max-tokens', '60', '--ignore-eos', '--max-num-seqs', '8'];

@@ -1,9 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineOptions } from '../../src/engine/engine.js';
+import type { KvCacheDtype } from '../../src/engine/kv_plan.js';
+import type { GenerateRequest } from '../../src/engine/prompt.js';
 import type { EngineStatistics } from '../../src/engine/statistics.js';
 import { add } from '../../src/ops/elementwise.js';
 import { addBias, linear } from '../../src/ops/matmul.js';
-import { bits, mixedRequests, run, type TinyModel, type TinyModelOptions, tinyModel } from './tiny_model.js';
+import { dtypeSize } from '../../src/tensor/dtype.js';
+import {
+  bits,
+  mixedRequests,
+  run as runEngine,
+  type TinyModel,
+  type TinyModelOptions,
+  tinyModel,
+} from './tiny_model.js';
 
 const alone: EngineOptions = { maxNumSeqs: 1, enablePrefixCaching: false, blockSize: 16 };
 
@@ -71,13 +81,16 @@ const knobs: Knob[] = [
   ['blocks of 5', { blockSize: 5 }, ({ kvBlocks }) => expect(kvBlocks.total % 26).toBe(0)],
 ];
 
-describe.each<[string, string, TinyModelOptions]>([
-  ['f32', 'chat', { dtype: 'f32' }],
-  ['bf16', 'bf16', { dtype: 'bf16' }],
-])('results in %s are the same bits', (_, name, options) => {
+describe.each<[string, string, TinyModelOptions, KvCacheDtype]>([
+  ['f32', 'chat', { dtype: 'f32' }, 'auto'],
+  ['bf16', 'bf16', { dtype: 'bf16' }, 'auto'],
+  ['bf16 with keys and values in fp8', 'bf16', { dtype: 'bf16' }, 'fp8'],
+])('results in %s are the same bits', (_, name, options, kvCacheDtype) => {
   let loaded: TinyModel;
   let expected: string;
   const requests = () => mixedRequests(48, loaded.model.config.vocabSize);
+  const run = (model: TinyModel, requests: GenerateRequest[], engineOptions: EngineOptions) =>
+    runEngine(model, requests, { kvCacheDtype, ...engineOptions });
 
   beforeAll(async () => {
     loaded = await tinyModel(name, { ...options, threads: 1 });
@@ -92,7 +105,8 @@ describe.each<[string, string, TinyModelOptions]>([
     const settings = { ...engineOptions };
     if (settings.kvCacheBytes === 0) {
       const { numLayers, numKvHeads, headDim } = loaded.model.config;
-      settings.kvCacheBytes = 128 * 2 * numLayers * numKvHeads * headDim * (loaded.model.dtype === 'f32' ? 4 : 2); // one context
+      const dtype = kvCacheDtype === 'fp8' ? 'fp8' : loaded.model.dtype;
+      settings.kvCacheBytes = 128 * 2 * numLayers * numKvHeads * headDim * dtypeSize[dtype]; // one context
     }
     const { completions, statistics } = await run(loaded, requests(), settings);
     moved(statistics);

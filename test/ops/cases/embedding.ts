@@ -23,6 +23,10 @@ export const cases: OpCases = {
     { name: 'bf16', tensors: tensors('bf16', 5, 19, 7) },
     { name: 'several tasks', tensors: tensors('bf16', 9, 1001, 77) },
     {
+      name: 'fp8',
+      tensors: { ...tensors('fp8', 5, 19, 7), table: input('fp8', [5, 19], integers(3, 0, 256)) },
+    },
+    {
       name: 'rows of none and of another rank',
       tensors: { ...tensors('f32', 6, 21, 5), ids: input('i32', [5], [-1, 0, -2, 3, -2]) },
     },

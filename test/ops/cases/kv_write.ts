@@ -1,12 +1,14 @@
-import { inout, input, narrowed, normal } from '../harness/data.js';
+import { inout, input, integers, narrowed, normal } from '../harness/data.js';
+import { nearestFp8 } from '../harness/fp8.js';
 import type { OpCase, OpCases, References } from '../harness/types.js';
 
 function reference({ k, v, slots, keyCache, valueCache }: References): void {
   const row = k!.shape[1]! * k!.shape[2]!;
+  const stored = keyCache!.dtype === k!.dtype ? (x: number) => x : nearestFp8;
   for (const [token, slot] of slots!.data.entries())
     for (let i = 0; slot >= 0 && i < row; i += 1) {
-      keyCache!.data[slot * row + i] = k!.data[token * row + i]!;
-      valueCache!.data[slot * row + i] = v!.data[token * row + i]!;
+      keyCache!.data[slot * row + i] = stored(k!.data[token * row + i]!);
+      valueCache!.data[slot * row + i] = stored(v!.data[token * row + i]!);
     }
 }
 
@@ -25,6 +27,26 @@ function write(
   };
 }
 
+/** Into fp8: numbers of its whole range, beyond it, and none. */
+function writeFp8(dtype: 'f32' | 'bf16' | 'fp8', slots: number[], [N, S, G, D]: [number, number, number, number]) {
+  const shape = [slots.length, G, D];
+  const values = (seed: number) => (count: number) => {
+    const exponents = integers(seed, -12, 10)(count);
+    const numbers = normal(seed + 1)(count).map((x, i) => x * 2 ** exponents[i]!);
+    return numbers.map((x, i) => [x, x, x, -Infinity, Number.NaN, 464, -0, 2 ** -10][i < 30 ? i % 8 : 0]!);
+  };
+  const given = (seed: number) =>
+    dtype === 'fp8' ? input('fp8', shape, integers(seed, 0, 256)) : input(dtype, shape, values(seed));
+  const cache = (seed: number) => inout('fp8', [N, S, G, D], integers(seed, 0, 256));
+  return {
+    k: given(1),
+    v: given(2),
+    slots: input('i32', [slots.length], slots),
+    keyCache: cache(3),
+    valueCache: cache(4),
+  };
+}
+
 export const cases: OpCases = {
   op: 'kv_write',
   reference,
@@ -33,6 +55,9 @@ export const cases: OpCases = {
   cases: [
     { name: '5 tokens, two skipped, f32', kind: 'odd', tensors: write('f32', [7, -1, 0, 14, -1], [3, 5, 2, 7]) },
     { name: 'bf16', tensors: write('bf16', [11, 10, 3], [4, 3, 3, 10]) },
+    { name: 'f32 to fp8', tensors: writeFp8('f32', [7, -1, 0, 14, -1], [3, 5, 2, 37]) },
+    { name: 'bf16 to fp8', tensors: writeFp8('bf16', [11, 10, 3], [4, 3, 3, 64]) },
+    { name: 'fp8 to fp8', tensors: writeFp8('fp8', [1, 8], [3, 3, 2, 19]) },
     { name: 'no tokens', kind: 'empty', tensors: write('f32', [], [2, 4, 1, 8]) },
     { name: 'one element', kind: 'one', tensors: write('f32', [0], [1, 1, 1, 1]) },
     { name: 'views along the last dimension', tensors: write('bf16', [2, 5], [2, 3, 2, 6], 'last') },
@@ -54,7 +79,7 @@ export const cases: OpCases = {
     {
       name: 'a cache of another dtype',
       tensors: { ...write('f32', [1, 2], [2, 4, 2, 8]), keyCache: inout('bf16', [2, 4, 2, 8], normal(3)) },
-      message: "kv_write: Expected 'keyCache' to have the dtype of 'k', f32 but received bf16",
+      message: "kv_write: Expected 'keyCache' to have the dtype of 'k', f32, or be fp8 but received bf16",
     },
   ],
 };

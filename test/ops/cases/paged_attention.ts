@@ -1,5 +1,6 @@
 import { input, narrowed, normal, output } from '../harness/data.js';
-import type { OpCase, OpCases, References } from '../harness/types.js';
+import { fp8Numbers, nearestFp8 } from '../harness/fp8.js';
+import type { OpCase, OpCases, Reference, References } from '../harness/types.js';
 import { attend, attributesOf, bounds, roundingsOf, type Shape } from './attention.js';
 
 function reference(tensors: References, { scale, window }: Record<string, number>): void {
@@ -7,7 +8,9 @@ function reference(tensors: References, { scale, window }: Record<string, number
   const [, blockSize, G] = keyCache!.shape as [number, number, number];
   const H = q!.shape[1]!;
   const maxBlocks = blockTable!.shape[1]!;
-  attend(tensors, keyCache!, valueCache!, scale!, {
+  const numbers = (cache: Reference): Reference =>
+    cache.dtype === 'fp8' ? { ...cache, data: cache.data.map((code) => fp8Numbers[code]!) } : cache;
+  attend(tensors, numbers(keyCache!), numbers(valueCache!), scale!, {
     keysOf(token, head) {
       let sequence = 0;
       while (cuSeqlens!.data[sequence + 1]! <= token) sequence += 1;
@@ -26,11 +29,13 @@ interface PagedShape extends Shape {
   /** Keys of each sequence, its query tokens (`lengths`) included. */
   contexts: number[];
   blockSize: number;
+  /** Of the cache. Default: that of the queries. */
+  cached?: 'fp8';
 }
 
 /** Blocks are handed out backwards; slots that no sequence has reached hold NaN. */
 function pagedTensors(shape: PagedShape): OpCase['tensors'] {
-  const { dtype, lengths, contexts, blockSize, H, G, D, sinks, view } = shape;
+  const { dtype, lengths, contexts, blockSize, H, G, D, sinks, view, cached } = shape;
   const blocks = contexts.map((length) => Math.ceil(length / blockSize));
   const total = blocks.reduce((sum, count) => sum + count, 1);
   const widest = Math.max(1, ...blocks);
@@ -42,13 +47,14 @@ function pagedTensors(shape: PagedShape): OpCase['tensors'] {
       if (key % blockSize === 0) table[b * widest + key / blockSize] = --next;
       filled.add(next * blockSize + (key % blockSize));
     }
+  const stored = cached === undefined ? (x: number) => x : nearestFp8;
   const cache = (seed: number) => (count: number) =>
-    normal(seed)(count).map((x, i) => (filled.has(Math.floor(i / (G * D))) ? x : Number.NaN));
+    normal(seed)(count).map((x, i) => stored(filled.has(Math.floor(i / (G * D))) ? x : Number.NaN));
   const T = bounds(lengths).at(-1)!;
   return {
     q: input(dtype, [T, H, D], normal(1), narrowed(view)),
-    keyCache: input(dtype, [total, blockSize, G, D], cache(2), narrowed(view)),
-    valueCache: input(dtype, [total, blockSize, G, D], cache(3), narrowed(view)),
+    keyCache: input(cached ?? dtype, [total, blockSize, G, D], cache(2), narrowed(view)),
+    valueCache: input(cached ?? dtype, [total, blockSize, G, D], cache(3), narrowed(view)),
     blockTable: input('i32', [lengths.length, widest], table),
     cuSeqlens: input('i32', [lengths.length + 1], bounds(lengths)),
     contextLengths: input('i32', [lengths.length], contexts),
@@ -116,6 +122,29 @@ export const cases: OpCases = {
       D: 128,
       window: 50,
     }),
+    paged('decode and a chunk on fp8, f32', { ...odd, cached: 'fp8', sinks: true }),
+    paged('decode and a chunk on fp8, bf16', {
+      dtype: 'bf16',
+      cached: 'fp8',
+      lengths: [1, 1, 5],
+      contexts: [200, 64, 90],
+      blockSize: 16,
+      H: 8,
+      G: 2,
+      D: 64,
+    }),
+    paged('window and views on fp8', {
+      dtype: 'bf16',
+      cached: 'fp8',
+      lengths: [3, 1],
+      contexts: [90, 180],
+      blockSize: 8,
+      H: 4,
+      G: 2,
+      D: 20,
+      window: 33,
+      view: 'last',
+    }),
     // So many sequences that one task takes all heads, with one thread and not with two.
     paged('decode of 6 sequences', {
       dtype: 'bf16',
@@ -155,6 +184,12 @@ export const cases: OpCases = {
       tensors: { ...pagedTensors(odd), blockTable: input('i32', [2, 10], new Array(20).fill(0)) },
       attributes: { scale: 1, window: 0 },
       message: "paged_attention: Expected 'blockTable' to have shape [3, 10] but received [2, 10]",
+    },
+    {
+      name: 'a cache of another dtype',
+      tensors: { ...pagedTensors(odd), keyCache: input('bf16', [23, 7, 1, 10], normal(1)) },
+      attributes: { scale: 1, window: 0 },
+      message: "paged_attention: Expected 'keyCache' to have the dtype of 'q', f32, or be fp8 but received bf16",
     },
     {
       name: 'lengths of other sequences',
