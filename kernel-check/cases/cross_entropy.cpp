@@ -10,8 +10,9 @@ const DType kFloats[] = {DType::F32, DType::BF16};
 struct Sizes {
   int64_t T, E, V;
 };
-// Nothing, one of everything, less than a tile, more than a tile of the vocabulary, more tokens than a tile.
-const Sizes kSizes[] = {{0, 8, 5}, {1, 1, 1}, {7, 33, 67}, {5, 40, 1100}, {130, 24, 70}};
+// Nothing, one of everything, less than a tile, more than a tile of the vocabulary, more tokens than a tile, more of each than
+// a ring of tiles holds.
+const Sizes kSizes[] = {{0, 8, 5}, {1, 1, 1}, {7, 33, 67}, {5, 40, 1100}, {130, 24, 70}, {137, 328, 520}};
 
 std::string named(DType dtype, const Sizes& s) {
   return std::string(dtypeName(dtype)) + " " + std::to_string(s.T) + " tokens, " + std::to_string(s.E) + " wide, " +

@@ -29,4 +29,17 @@ inline bool hopperKernels() {
 #endif
 }
 
+// Blocks of a persistent kernel that takes a multiprocessor for itself.
+inline unsigned multiprocessors() {
+#if defined(CD_EMULATE)
+  return 2;
+#else
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+    throw Error("the device does not say how many multiprocessors it has");
+  return static_cast<unsigned>(count);
+#endif
+}
+
 }  // namespace cd::cuda

@@ -20,5 +20,6 @@
 // the instruction set multiplies bf16. dHidden sums over the vocabulary in blocks of 512, in order; dWeight adds chunks of
 // 256 counted tokens in order.
 // On CUDA chunks are 1024 tokens, counted or not (one that does not count costs the same there); log-sum-exp is that of
-// common/cuda_log_sum_exp.h.
+// common/cuda_log_sum_exp.h. On Hopper (cuda_hopper.h, bf16) chunks are 4096 tokens, and the log-sum-exp is merged from tiles of
+// 256 words; scratch memory is 2 bytes for each token of a chunk and word where there are gradients, none of that size otherwise.
 // Run-time error: a target outside [−1, V), and below −2 where that is allowed.

@@ -2,47 +2,15 @@
 // the place of the logits; the two gradients, by matmul.
 #include "../common/cuda_log_sum_exp.h"
 #include "../common/dispatch.h"
-#include "../matmul/cuda_matmul.h"
+#include "cuda_chunk.h"
+#include "cuda_hopper.h"
 #include "vocabulary_part.h"
 
 namespace cd::cuda {
+using namespace vocabulary;
 
 namespace {
 constexpr int64_t kChunk = 1024;
-constexpr int kThreads = 512;
-
-// What the three operations have in common: which tokens count, and with what coefficient d = coefficient · (softmax −
-// 1[target]).
-struct Tokens {
-  const int32_t* targets;
-  const float* weights;   // linear_cross_entropy: coefficient; null: all 1
-  const float* upstream;  // token_logprobs_backward: −coefficient; null: all 1
-  int64_t V;
-  int32_t lowest;  // −2 where the target may lie in another part of the vocabulary
-
-  __device__ bool valid(int64_t token) const { return targets[token] >= lowest && targets[token] < V; }
-  __device__ float coefficient(int64_t token) const {
-    if (targets[token] == -1 || !valid(token)) return 0;
-    return weights ? weights[token] : upstream ? -upstream[token] : 1.0f;
-  }
-};
-
-// rows [.., E] = hidden rows from `first` on, one block each.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    gatherRows(const T* hidden, int64_t stride, int64_t E, Tokens tokens, int64_t first, T* rows, FailureReport fail) {
-  const int64_t token = first + blockIdx.x;
-  if (!tokens.valid(token) && threadIdx.x == 0) fail(0, tokens.targets[token], token);
-  const bool counts = tokens.coefficient(token) != 0;
-  for (int64_t i = threadIdx.x; i < E; i += kThreads) rows[blockIdx.x * E + i] = counts ? hidden[token * stride + i] : T{};
-}
-
-struct Results {
-  float* lse;  // [T]; read where `lseGiven`
-  bool lseGiven;
-  float* logprobs;  // [T], or null
-  float* loss;      // [T], or null
-};
 
 // One block for each row of logits. With Derivative, the row's first half (bf16) or all of it becomes d.
 template <class T, bool kDerivative>
@@ -76,18 +44,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-Tensor matrix(void* data, DType dtype, int64_t rows, int64_t columns, int64_t stride) {
-  Tensor tensor;
-  tensor.data = data;
-  tensor.dtype = dtype;
-  tensor.present = true;
-  tensor.rank = 2;
-  tensor.shape[0] = rows;
-  tensor.shape[1] = columns;
-  tensor.rowStride = stride;
-  return tensor;
-}
-
 // hidden, weight at 0 and 1; dHidden and dWeight may be absent.
 template <class T>
 void runChunks(const Call& call, const Tokens& tokens, const Results& results, const Tensor& dHidden, const Tensor& dWeight) {
@@ -106,7 +62,7 @@ void runChunks(const Call& call, const Tokens& tokens, const Results& results, c
     const int64_t count = total - first < capacity ? total - first : capacity;
     const auto blocks = static_cast<unsigned>(count);
     const Tensor chunk = matrix(rows, hidden.dtype, count, E, E);
-    launch(call, blocks, kThreads, 0, gatherRows<T>, hidden.as<T>(), hidden.rowStride, E, tokens, first, rows,
+    launch(call, blocks, kThreads, 0, gatherRows<T>, hidden.as<T>(), hidden.rowStride, E, tokens, first, rows, E,
            FailureReport(call));
     multiply(call, {chunk, weight, matrix(logits, DType::F32, count, V, V), false, true, false}, work);
     if (!gradients) {
@@ -115,15 +71,12 @@ void runChunks(const Call& call, const Tokens& tokens, const Results& results, c
     }
     launch(call, blocks, kThreads, 0, reduceLogits<T, true>, logits, V, tokens, first, results);
     const Tensor d = matrix(logits, hidden.dtype, count, V, dStride);
-    if (dHidden.present) {
-      const Tensor target = matrix(dHidden.row<T>(first), hidden.dtype, count, E, dHidden.rowStride);
-      multiply(call, {d, weight, target, false, false, false}, work);
-    }
-    if (dWeight.present) multiply(call, {d, chunk, dWeight, true, false, true}, work);
+    multiplyGradients(call, d, chunk, first, dHidden, dWeight, work);
   }
 }
 
 void run(const Call& call, const Tokens& tokens, const Results& results, const Tensor& dHidden, const Tensor& dWeight) {
+  if (takesHopper(call)) return runHopper(call, tokens, results, dHidden, dWeight);
   withFloat(call[0].dtype, [&](auto zero) { runChunks<decltype(zero)>(call, tokens, results, dHidden, dWeight); });
 }
 

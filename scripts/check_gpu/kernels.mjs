@@ -7,7 +7,7 @@ export const kernelCheck = 'build/Release/kernel-check';
 export const hopperOn = { COMPRESS_DISTILL_HOPPER_KERNELS: '1' };
 
 /** Operations that take another way with them. */
-export const hopperOperations = ['attention'];
+export const hopperOperations = ['attention', 'token_logprobs', 'token_logprobs_backward', 'linear_cross_entropy'];
 
 /** In emulation, whose kernels `npm test` checks anyway: enough to see that a stage runs. */
 const emulatedOperations = ['scale', 'rms_norm'];
