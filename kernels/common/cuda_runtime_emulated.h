@@ -40,7 +40,7 @@ enum cudaError_t : int {
   cudaErrorUnknown = 999,
 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2;
 struct cudaDeviceProp {
   char name[256];
@@ -153,6 +153,15 @@ inline cudaError_t cudaMallocHost(void** address, size_t bytes) {
 inline cudaError_t cudaFreeHost(void* address) { return std::free(address), cudaSuccess; }
 inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   if (stream->state() == cudaSuccess) cd::emulation::onStream([=] { std::memcpy(target, source, bytes); });
+  return stream->state();
+}
+inline cudaError_t cudaMemcpy2DAsync(void* target, size_t targetPitch, const void* source, size_t sourcePitch, size_t width,
+                                     size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  if (stream->state() == cudaSuccess)
+    cd::emulation::onStream([=] {
+      for (size_t row = 0; row < height; ++row)
+        std::memcpy(static_cast<char*>(target) + row * targetPitch, static_cast<const char*>(source) + row * sourcePitch, width);
+    });
   return stream->state();
 }
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {

@@ -58,10 +58,7 @@ void multiply(const Call& call, const Multiplication& product, void* work) {
 }
 
 void matmul(const Call& call) {
-#if !defined(CD_EMULATE)
-  if (multiplyWithLibrary(call)) return;
-#endif
-  multiplyPlain(call);
+  if (!multiplyWithLibrary(call)) multiplyPlain(call);
 }
 
 }  // namespace cd::cuda
