@@ -289,7 +289,7 @@ void* Device::StreamScratch::reserve(int64_t bytes) {
     release();
     ++generation_;
     const int64_t size = (bytes + bytes / 4 + 4095) / 4096 * 4096;
-    memory_ = accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(64, size);
+    memory_ = accelerator_ ? accelerator_->allocate(size) : allocateOnLargePages(size);
     if (!memory_)
       throw Error(
           "Device memory: no room for " + std::to_string((size >> 20) + 1) +

@@ -1,7 +1,6 @@
 #include "storage.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace cd {
 
@@ -16,53 +15,6 @@ int64_t roundedSize(int64_t bytes) {
 
 std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 19)) >> 20) + " MiB"; }
 }  // namespace
-
-void* Pool::take(int64_t bytes) {
-  auto best = free_.end();
-  for (auto piece = free_.begin(); piece != free_.end(); ++piece)
-    if (piece->second >= bytes && (best == free_.end() || piece->second < best->second)) best = piece;
-  if (best == free_.end()) return nullptr;
-  const auto [address, size] = *best;
-  free_.erase(best);
-  if (size > bytes) free_[address + bytes] = size - bytes;
-  return address;
-}
-
-void Pool::give(void* block, int64_t bytes) {
-  const auto piece = free_.emplace(static_cast<char*>(block), bytes).first;
-  const auto isJoint = [&](char* address) { return !segments_.contains(address); };  // segments may touch by chance
-  const auto next = std::next(piece);
-  if (next != free_.end() && piece->first + piece->second == next->first && isJoint(next->first)) {
-    piece->second += next->second;
-    free_.erase(next);
-  }
-  if (piece == free_.begin()) return;
-  const auto before = std::prev(piece);
-  if (before->first + before->second == piece->first && isJoint(piece->first)) {
-    before->second += piece->second;
-    free_.erase(piece);
-  }
-}
-
-void Pool::add(void* segment, int64_t bytes) {
-  segments_[static_cast<char*>(segment)] = bytes;
-  give(segment, bytes);
-}
-
-std::vector<std::pair<void*, int64_t>> Pool::takeIdle() {
-  std::vector<std::pair<void*, int64_t>> idle;
-  for (auto segment = segments_.begin(); segment != segments_.end();) {
-    const auto piece = free_.find(segment->first);
-    if (piece == free_.end() || piece->second != segment->second) {
-      ++segment;
-      continue;
-    }
-    idle.emplace_back(segment->first, segment->second);
-    free_.erase(piece);
-    segment = segments_.erase(segment);
-  }
-  return idle;
-}
 
 std::shared_ptr<Storage> Allocator::allocate(int64_t bytes) {
   if (failAfter_ == 0) throw Error("Device memory: allocation of " + std::to_string(bytes) + " bytes failed on demand");
@@ -126,7 +78,7 @@ void* Allocator::reserve(int64_t size) {
   return address;
 }
 
-void* Allocator::take(int64_t size) { return accelerator_ ? accelerator_->allocate(size) : std::aligned_alloc(256, size); }
+void* Allocator::take(int64_t size) { return accelerator_ ? accelerator_->allocate(size) : host_.take(size); }
 
 void Allocator::release(const std::shared_ptr<Storage>& storage) {
   statistics_.liveTensors -= 1;
@@ -154,10 +106,11 @@ void Allocator::giveBackIdle(Pool& pool) {
 void Allocator::trim() {
   for (const auto& [size, address] : free_) {
     if (accelerator_) accelerator_->free(address);
-    else std::free(address);
+    else host_.give(address, size);
     statistics_.reservedBytes -= size;
   }
   free_.clear();
+  host_.trim();
 }
 
 }  // namespace cd

@@ -10,30 +10,15 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "accelerator.h"
+#include "host_memory.h"
+#include "pool.h"
 
 namespace cd {
 
 // Why data is not there: set on the stream's thread when an operation fails, handed on to all that depends on it.
 using Poison = std::shared_ptr<const std::string>;
-
-// Memory that recordings keep to themselves as long as one of them lives: their operations know its addresses. Blocks are cut
-// from segments and joined again, so that what needs less fits into what the largest has left.
-class Pool {
- public:
-  void* take(int64_t bytes);               // the smallest free piece that is large enough, or null
-  void give(void* block, int64_t bytes);   // back
-  void add(void* segment, int64_t bytes);  // a segment, all of it free
-  // Takes out the segments of which nothing is in use: addresses and sizes.
-  std::vector<std::pair<void*, int64_t>> takeIdle();
-
-  int recordings = 0;  // that live
-
- private:
-  std::map<char*, int64_t> segments_, free_;  // address → bytes
-};
 
 struct Storage {
   void* block;    // what the allocator knows it by
@@ -79,6 +64,7 @@ class Allocator {
   void* take(int64_t size);
 
   Accelerator* accelerator_;
+  HostMemory host_;
   int64_t limit_;
   std::function<void()> synchronise_;
   std::multimap<int64_t, void*> free_;
