@@ -16,6 +16,7 @@ import { attention, pagedAttention } from '../src/ops/attention.js';
 import { add } from '../src/ops/elementwise.js';
 import { embedding } from '../src/ops/embedding.js';
 import { copyToGroup } from '../src/ops/parallel.js';
+import { QuantisedWeight } from '../src/ops/quantised.js';
 import { reshape } from '../src/ops/reshape.js';
 import { rmsNorm } from '../src/ops/rms_norm.js';
 import { rotary, rotaryTable } from '../src/ops/rotary.js';
@@ -136,7 +137,7 @@ export class Llama implements CausalLM {
   readonly #layers: Layer[];
   readonly #inverseFrequencies: Tensor;
 
-  /** Takes over `weights`, which hold every name of {@link llamaWeights} in one float dtype. */
+  /** Takes over `weights`, which hold every name of {@link llamaWeights} in one float dtype, linear layers' quantised or so. */
   constructor(config: LlamaConfig, weights: ModelWeights) {
     this.config = config;
     this.group = weights.group;
@@ -232,7 +233,8 @@ export class Llama implements CausalLM {
       weight.grad?.dispose();
       weight.dispose();
     }
-    for (const { adapter } of this.linears.values()) {
+    for (const { adapter, weight } of this.linears.values()) {
+      if (weight instanceof QuantisedWeight) weight.dispose();
       for (const tensor of [adapter?.a, adapter?.b]) {
         tensor?.grad?.dispose();
         tensor?.dispose();

@@ -123,21 +123,25 @@ namespace {
 
 using ToFloat = void (*)(const uint8_t* source, float* out, int64_t count);
 
-// How `dtype` is stored: `block` elements take `bytes` bytes.
+// How `dtype` is stored: `block` elements take `bytes` bytes, which are the target's own where it `copies`.
 struct Storage {
   int64_t block, bytes;
   ToFloat toFloat;
-  bool isBF16;
-
-  bool copies(DType target) const { return target == DType::BF16 && isBF16; }
+  bool copies;
 };
 
-Storage storageOf(const std::string& path, const WeightFile::Entry& entry) {
+Storage storageOf(const std::string& path, const WeightFile::Entry& entry, DType target) {
+  if (target == DType::FP8 || target == DType::U8) {
+    const char* const wanted = target == DType::FP8 ? "F8_E4M3" : "U8";
+    if (entry.dtype != wanted)
+      failFile(path, "tensor " + printable(entry.name) + " has dtype " + entry.dtype + " where " + wanted + " was expected");
+    return {1, 1, nullptr, true};
+  }
   const BlockFormat* format = findBlockFormat(entry.dtype);
   if (!format || !format->dequantise)
     failFile(path, "tensor " + printable(entry.name) + " has dtype " + entry.dtype + ", which cannot be read as numbers",
              ("convert the model to one of " + readableBlockFormats()).c_str());
-  return {format->elements, format->bytes, format->dequantise, entry.dtype == "BF16"};
+  return {format->elements, format->bytes, format->dequantise, target == DType::BF16 && entry.dtype == "BF16"};
 }
 
 void store(const float* values, int64_t count, DType target, uint8_t* out) {
@@ -166,7 +170,7 @@ void convertBlocks(const Storage& storage, const uint8_t* source, int64_t count,
 
 // Elements [first, first + count) of a tensor whose data is at `source`.
 void convert(const Storage& storage, const uint8_t* source, int64_t first, int64_t count, DType target, uint8_t* out) {
-  if (storage.copies(target)) {
+  if (storage.copies) {
     std::memcpy(out, source + first * storage.bytes, static_cast<size_t>(count * storage.bytes));
     return;
   }
@@ -209,11 +213,10 @@ void WeightFile::expectRegion(size_t index, const Region& region) const {
 void WeightFile::read(size_t index, DType target, void* out, const Region& region, int64_t unpermuteHeads) const {
   if (index >= entries_.size())
     throw Error("Expected 'entry' to be below " + std::to_string(entries_.size()) + " but received " + std::to_string(index));
-  if (target != DType::F32 && target != DType::BF16)
-    throw Error(std::string("Expected 'target' to be f32 or bf16 but received ") + dtypeName(target));
+  if (target == DType::I32) throw Error("Expected 'target' to be f32, bf16, fp8 or u8 but received i32");
   expectRegion(index, region);
   const Entry& entry = entries_[index];
-  const Storage storage = storageOf(path_, entry);
+  const Storage storage = storageOf(path_, entry, target);
   // Reading past the end of a mapping that another process has cut short would end this one.
   struct stat status{};
   if (fstat(descriptor_, &status) != 0 || status.st_size < entry.offset + entry.bytes)

@@ -3,6 +3,7 @@ import { basename, dirname } from 'node:path';
 import { Engine, type EngineModel, type EngineOptions } from '../engine/engine.js';
 import { formatStatistics } from '../engine/statistics.js';
 import type { CausalLM } from '../nn/model.js';
+import { QuantisedWeight } from '../ops/quantised.js';
 import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Peer } from './peer.js';
@@ -130,7 +131,8 @@ async function peerGenerator(
 /** Bytes of the weights that every step reads: all but the rows of the embedding that it looks up. */
 export function stepWeightBytes({ linears, outputWeight }: CausalLM): number {
   let bytes = outputWeight.size * dtypeSize[outputWeight.dtype];
-  for (const { weight } of linears.values()) bytes += weight.size * dtypeSize[weight.dtype];
+  for (const { weight } of linears.values())
+    bytes += weight instanceof QuantisedWeight ? weight.bytes : weight.size * dtypeSize[weight.dtype];
   return bytes;
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addRequiredOption, type GlobalOptions } from './options.js';
 
 const examples = `
-The products are made in f32 and rounded once. --dtype says what is written; without it, what the base's config.json says.
+The products are made in f32 and rounded once. A base in fp8 or mxfp4 is written as plain numbers. --dtype says what is written; without it, what the base's config.json says.
 What comes out is a whole model with its tokenizer, which transformers and vLLM load as it is.
 
 Example:
@@ -28,6 +28,8 @@ export function addMerge(program: Command): void {
 
 async function merge({ model, adapter, out, dtype, threads }: Options): Promise<void> {
   const { mergeAdapter } = await import('../training/merge.js');
-  const merged = await mergeAdapter({ model, adapter, output: out, dtype, threads });
-  console.log(`${out}: ${merged} layers merged`);
+  const { layers, dequantised } = await mergeAdapter({ model, adapter, output: out, dtype, threads });
+  const plain =
+    dequantised === null ? '' : `; the base's weights in ${dequantised.split(' ')[0]} are written as plain numbers`;
+  console.log(`${out}: ${layers} layers merged${plain}`);
 }

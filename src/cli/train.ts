@@ -107,6 +107,6 @@ function describeStart({
   );
 }
 
-function describeRoom({ memory, availableMemory }: TrainStart): string {
-  return `memory, estimated: ${describeMemory(memory)}, of ${formatBytes(availableMemory)} free`;
+function describeRoom({ weights, memory, availableMemory }: TrainStart): string {
+  return `weights in ${weights}; memory, estimated: ${describeMemory(memory)}, of ${formatBytes(availableMemory)} free`;
 }

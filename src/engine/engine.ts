@@ -1,6 +1,7 @@
 import { freemem } from 'node:os';
 import { didYouMean } from '../errors.js';
 import type { LoadedModel } from '../nn/load.js';
+import { describeWeights, quantisedWeights } from '../nn/quantisation.js';
 import type { Device } from '../tensor/device.js';
 import { dtypeSize } from '../tensor/dtype.js';
 import { Detokenizer } from '../text/detokenizer.js';
@@ -138,7 +139,7 @@ export class Engine extends EngineLoop {
       salt: () => `weights ${model.weightVersion}`,
       memory: () => deviceMemory(model.device, plan.bytes),
       startupReport: [
-        `Engine on ${model.group ? `${model.group.size} × ` : ''}${model.device.name}: ${loaded.files?.name ?? 'model'} in ${model.dtype}, weights ${formatBytes(weightBytes(loaded))}${model.group ? ' on each' : ''}`,
+        `Engine on ${model.group ? `${model.group.size} × ` : ''}${model.device.name}: ${loaded.files?.name ?? 'model'} in ${describeWeights(model.dtype, quantisedWeights(model).values().next().value?.form)}, weights ${formatBytes(weightBytes(loaded))}${model.group ? ' on each' : ''}`,
         plan.report,
         `activations up to ${formatBytes(activations)}, ${formatBytes(Math.max(free - plan.bytes, 0))} stay free`,
         `up to ${maxNumSeqs} sequences and ${maxNumBatchedTokens} tokens per step; prefix cache ${enablePrefixCaching ? 'on' : 'off'}`,
@@ -212,5 +213,6 @@ function endOfSequence({ model, tokenizer, files }: EngineModel): number[] {
 function weightBytes({ model }: EngineModel): number {
   let bytes = 0;
   for (const weight of model.weights.values()) bytes += weight.size * dtypeSize[weight.dtype];
+  for (const weight of quantisedWeights(model).values()) bytes += weight.bytes;
   return bytes;
 }

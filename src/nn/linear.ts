@@ -2,6 +2,7 @@ import type { Communicator } from '../distributed/communicator.js';
 import { loraLinear } from '../ops/lora.js';
 import { addBias, linear } from '../ops/matmul.js';
 import { reduceFromGroup } from '../ops/parallel.js';
+import { QuantisedWeight, quantisedLinear } from '../ops/quantised.js';
 import { dropoutPurpose } from '../ops/random.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ForwardContext } from './context.js';
@@ -31,7 +32,7 @@ export class Linear {
   /** The module's name in the checkpoint, such as `model.layers.0.self_attn.q_proj`. */
   readonly name: string;
   /** [outputs, inputs] that this rank has. */
-  readonly weight: Tensor;
+  readonly weight: Tensor | QuantisedWeight;
   /** What of the whole weight that is. */
   readonly part: Part;
   /** [outputs] */
@@ -44,17 +45,19 @@ export class Linear {
    * @param number of this layer among the model's, which gives its dropout a mask of its own.
    * @param weights that hold `NAME.weight` and, of a layer with a bias, `NAME.bias`.
    */
-  constructor(name: string, number: number, { tensors, parts, group }: ModelWeights) {
+  constructor(name: string, number: number, { tensors, parts, quantised, group }: ModelWeights) {
     this.name = name;
     this.#number = number;
-    this.weight = tensors.get(`${name}.weight`)!;
+    this.weight = quantised?.get(`${name}.weight`) ?? tensors.get(`${name}.weight`)!;
     this.part = parts.get(`${name}.weight`)!;
     this.bias = tensors.get(`${name}.bias`) ?? null;
     this.#group = group;
   }
 
   forward(x: Tensor, context: ForwardContext): Tensor {
-    const own = this.adapter ? this.#adapted(x, this.adapter, context) : linear(x, this.weight);
+    const { adapter, weight } = this;
+    const base = () => (weight instanceof QuantisedWeight ? quantisedLinear(x, weight) : linear(x, weight));
+    const own = adapter ? this.#adapted(x, adapter, context) : base();
     const y = this.part.kind === 'row' ? reduceFromGroup(own, this.#group) : own;
     return this.bias ? addBias(y, this.bias) : y;
   }

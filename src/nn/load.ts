@@ -2,6 +2,7 @@ import { modelFamily } from '../../models/registry.js';
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
 import { shardVocabulary } from '../ops/parallel.js';
+import type { QuantisedWeight } from '../ops/quantised.js';
 import type { Device } from '../tensor/device.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -9,7 +10,9 @@ import type { ChatTemplate } from '../text/chat_template.js';
 import type { TextOptions } from '../text/text_options.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
+import { expectQuantised, loadQuantised } from './load_quantised.js';
 import type { CausalLM } from './model.js';
+import { type Quantisation, quantisationOf } from './quantisation.js';
 import { type Part, partShape, partStart, partsOf, type WeightSpec } from './shard.js';
 
 export interface LoadedModel {
@@ -36,6 +39,8 @@ export interface LoadOptions {
   looksAt?: (elements: number) => { first: number; count: number };
   /** What to change about its tokenizer and chat template. Tokens beyond the vocabulary get the mean embedding. */
   text?: TextOptions;
+  /** Quantised weights become plain ones, which can be trained and written. Default: they stay as they are, and `place` does not see them. */
+  dequantise?: boolean;
   /** Ranks that hold the model together: this one reads its part of the files alone. Default: all on this one. */
   group?: Communicator | null;
 }
@@ -49,12 +54,15 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
   try {
     const { weights: specs, build } = modelFamily(files.config).prepare(files.config);
     const { dtype = 'f32', group = null } = options;
-    expectWeights(files, specs);
+    const quantisation = quantisationOf(files.config);
+    expectWeights(files, specs, quantisation);
     const parts = partsOf(specs, group ?? { rank: 0, size: 1 });
     const kept = dtype === 'bf16' ? (options.masters?.([...specs.keys()]) ?? []) : [];
-    const { tensors, masters } = await loadWeights(files, parts, { ...options, dtype, group }, new Set(kept));
+    const covered = [...specs].filter(([name, spec]) => quantisation?.covers(name, spec)).map(([name]) => name);
+    const stays = { kept: new Set(kept), form: quantisation?.form ?? null, quantised: new Set(covered) };
+    const { tensors, masters, quantised } = await loadWeights(files, parts, { ...options, dtype, group }, stays);
     return {
-      model: build({ tensors, parts, group }),
+      model: build({ tensors, parts, quantised, group }),
       tokenizer: files.tokenizer,
       chatTemplate: files.chatTemplate,
       files,
@@ -66,9 +74,19 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
 }
 
 /** @throws UserError for weights of the file that are not those of the architecture. */
-function expectWeights(files: ModelFiles, specs: ReadonlyMap<string, WeightSpec>): void {
+function expectWeights(
+  files: ModelFiles,
+  specs: ReadonlyMap<string, WeightSpec>,
+  quantisation: Quantisation | null,
+): void {
   const entries = files.weights.entries();
-  for (const [name, { shape }] of specs) {
+  const stored = new Set<string>();
+  for (const [name, spec] of specs) {
+    const { shape } = spec;
+    if (quantisation?.covers(name, spec)) {
+      for (const each of expectQuantised(files, quantisation.form, name, shape)) stored.add(each);
+      continue;
+    }
     const entry = entries.get(name);
     if (!entry)
       throw new UserError(
@@ -79,24 +97,52 @@ function expectWeights(files: ModelFiles, specs: ReadonlyMap<string, WeightSpec>
         `${files.path}: Expected weight '${name}' to have shape [${shape.join(', ')}] by the config but the file has [${entry.shape.join(', ')}]`,
       );
   }
-  const unused = [...entries.keys()].filter((name) => !specs.has(name) && !ignorable(name, specs));
+  const unused = [...entries.keys()].filter((name) => !specs.has(name) && !stored.has(name) && !ignorable(name, specs));
   if (unused.length > 0)
     throw new UserError(
       `${files.path}: weights that the architecture does not have: ${unused.slice(0, 3).join(', ')}${unused.length > 3 ? ` and ${unused.length - 3} more` : ''}; is 'model_type' in its config right?`,
     );
 }
 
+/** Which weights keep f32 values beside them, and which are stored in which form. */
+interface Stays {
+  readonly kept: ReadonlySet<string>;
+  readonly form: Quantisation['form'] | null;
+  readonly quantised: ReadonlySet<string>;
+}
+
+interface Loaded {
+  readonly tensors: Map<string, Tensor>;
+  readonly masters: Map<string, Tensor>;
+  readonly quantised: Map<string, QuantisedWeight>;
+}
+
 async function loadWeights(
   files: ModelFiles,
   parts: ReadonlyMap<string, Part>,
-  { device, dtype, group, place, looksAt }: LoadOptions & { dtype: 'f32' | 'bf16'; group: Communicator | null },
-  kept: ReadonlySet<string>,
-): Promise<{ tensors: Map<string, Tensor>; masters: Map<string, Tensor> }> {
+  {
+    device,
+    dtype,
+    group,
+    place,
+    looksAt,
+    dequantise = false,
+  }: LoadOptions & { dtype: 'f32' | 'bf16'; group: Communicator | null },
+  { kept, form, quantised: covered }: Stays,
+): Promise<Loaded> {
   const entries = files.weights.entries();
   const tensors = new Map<string, Tensor>();
   const masters = new Map<string, Tensor>();
+  const quantised = new Map<string, QuantisedWeight>();
   try {
     for (const [name, part] of parts) {
+      if (form !== null && covered.has(name)) {
+        const weight = loadQuantised(files, form, name, part, device);
+        if (!dequantise) quantised.set(name, weight);
+        else tensors.set(name, weight.dequantise(dtype));
+        if (dequantise) weight.dispose();
+        continue;
+      }
       const shape = partShape(part);
       const weight = Tensor.empty(device, shape, dtype);
       tensors.set(name, weight);
@@ -110,14 +156,14 @@ async function loadWeights(
       if (master?.disposed) masters.delete(name);
     }
     // Conversion runs on the stream; a failure (a file that shrank, say) shows when the poisoned tensor is read.
-    for (const tensor of tensors.values()) {
+    for (const tensor of [...tensors.values(), ...[...quantised.values()].map(({ data }) => data)]) {
       if (tensor.evicted) continue;
       using first = tensor.narrow(0, 0, 1);
       await first.readBytes();
     }
-    return { tensors, masters };
+    return { tensors, masters, quantised };
   } catch (error) {
-    for (const tensor of [...tensors.values(), ...masters.values()]) tensor.dispose();
+    for (const tensor of [...tensors.values(), ...masters.values(), ...quantised.values()]) tensor.dispose();
     throw error;
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Communicator } from '../distributed/communicator.js';
 import { UserError } from '../errors.js';
+import type { QuantisedWeight } from '../ops/quantised.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /**
@@ -48,6 +49,8 @@ export interface Part {
 export interface ModelWeights {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly parts: ReadonlyMap<string, Part>;
+  /** Weights of linear layers that stay as the checkpoint stores them, by the names that they would have in `tensors`. */
+  readonly quantised?: ReadonlyMap<string, QuantisedWeight>;
   /** Ranks that hold the model together; null: this one alone. */
   readonly group: Communicator | null;
 }

@@ -15,6 +15,7 @@ export const scaleBlocks = { 'fp8 tensor': null, 'fp8 block': [128, 128], mxfp4:
  * (kernels/quantised_matmul/quantised_matmul.h). It is frozen: what is trained are adapters beside it.
  */
 export class QuantisedWeight {
+  readonly requiresGrad = false;
   readonly form: WeightForm;
   /** [N, K] */
   readonly shape: readonly [outputs: number, inputs: number];

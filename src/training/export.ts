@@ -32,8 +32,9 @@ export async function exportModel(
   { shards = null, storedAs = model.dtype }: { shards?: Shards | null; storedAs?: 'f32' | 'bf16' } = {},
 ): Promise<void> {
   const dtype = storedAs === 'f32' ? 'float32' : 'bfloat16';
-  // `dtype` is the name that transformers 5 reads, `torch_dtype` the one before.
-  const config = { ...files.config, dtype, torch_dtype: dtype };
+  // `dtype` is the name that transformers 5 reads, `torch_dtype` the one before. What is written is never quantised.
+  const { quantization_config: _, ...plain } = files.config;
+  const config = { ...plain, dtype, torch_dtype: dtype };
   await writeFiles(folder, 'config.json', async (temporary) => {
     const tensors = modelTensors(model, shards, storedAs);
     const elements = [...model.parts.values()].reduce((sum, { whole }) => sum + whole.reduce((a, b) => a * b, 1), 0);

@@ -2,6 +2,7 @@
 
 import { modelFamily } from '../../models/registry.js';
 import { UserError } from '../errors.js';
+import { quantisationOf, quantisedBytes } from '../nn/quantisation.js';
 import type { TrainConfig } from './config.js';
 import { momentBytes } from './optimizer.js';
 import { savedWeights } from './saved_modules.js';
@@ -30,11 +31,16 @@ type MemorySettings = Pick<
  */
 export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
   const specs = modelFamily(source).prepare(source).weights;
+  const quantisation = quantisationOf(source);
   const shapes = new Map([...specs].map(([name, { shape }]) => [name, shape]));
   const { method, lora, optimizer, activationCheckpointing, fullyShard } = settings;
   const { dp } = settings.mesh;
   const size = settings.dtype === 'f32' ? 4 : 2;
   const weights = [...shapes.values()].reduce((sum, shape) => sum + product(shape), 0);
+  const stored = [...specs].reduce((sum, [name, spec]) => {
+    const form = quantisation?.covers(name, spec) ? quantisation.form : null;
+    return sum + (form === null ? size * product(spec.shape) : quantisedBytes(form, spec.shape));
+  }, 0);
   const matrices = [...shapes].filter(([name, shape]) => shape.length === 2 && /\.layers\.\d+\./.test(name));
   const adapted = matrices.filter(([name]) => {
     const module = name.replace(/\.weight$/, '');
@@ -94,7 +100,7 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   };
   const copies = fullyShard ? 1 : dp;
   const plan = {
-    weights: copies * (size * weights + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0),
+    weights: copies * (stored + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0),
     gradients: copies * 4 * trainable + (fullyShard ? dp * gathered.gradients : 0),
     optimizer: copies * (moments + masters),
     activations: dp * (tokens * elements * size + head),

@@ -37,7 +37,7 @@ export async function finishedRun(output: string, fingerprint: string): Promise<
   }
 }
 
-type BeforeLoading = Pick<TrainStart, 'validationRows' | 'memory' | 'availableMemory'>;
+type BeforeLoading = Pick<TrainStart, 'validationRows' | 'weights' | 'memory' | 'availableMemory'>;
 
 /** The duties of the leading rank: what is written, when, and who is told. */
 export class Run implements RankDuties {

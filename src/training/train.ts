@@ -7,6 +7,7 @@ import { meshSize, rankThreads } from '../distributed/mesh_shape.js';
 import type { ProcessGroup } from '../distributed/process_group.js';
 import { localRanks } from '../distributed/with_processes.js';
 import { UserError } from '../errors.js';
+import { describeWeights, quantisationOf } from '../nn/quantisation.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
 import { adapterTokens, readAdapterSettings } from './adapter_files.js';
 import { type Checkpoint, checkpointFolder, latestCheckpoint } from './checkpoint.js';
@@ -35,6 +36,8 @@ export interface TrainStart {
   /** Tokens over the room in all packs, 0 … 1. */
   readonly packingEfficiency: number;
   readonly trainableParameters: number;
+  /** `bf16`; of a quantised model also how it is stored. */
+  readonly weights: string;
   /** Estimated; {@link availableMemory} is what there was before. */
   readonly memory: MemoryPlan;
   /** Bytes. */
@@ -82,12 +85,27 @@ export async function train(settings: TrainConfig, options: TrainOptions = {}): 
   const objective = await loadObjective(config.objective, config.objectiveOptions);
   const files = await resolveModel(config.model, config);
   files.weights.close();
+  expectTrainable(config, files);
   const dataset = await loadConversations(config, files, objective, options);
   try {
     return await trainOn(dataset, { config, files, objective, adapter }, options);
   } finally {
     dataset.close();
   }
+}
+
+/** @throws {UserError} where weights that are stored quantised would be trained or cut. */
+function expectTrainable({ method, fullyShard, model }: TrainConfig, { config }: ModelFiles): void {
+  const form = quantisationOf(config)?.form;
+  if (form === undefined) return;
+  if (method === 'full')
+    throw new UserError(
+      `${model}: its weights are stored in ${form}, which cannot be trained; set 'method: lora', or name the model in bf16`,
+    );
+  if (fullyShard)
+    throw new UserError(
+      `${model}: its weights are stored in ${form}, of which every rank needs all; leave 'fullyShard' out`,
+    );
 }
 
 interface Subject {
@@ -114,7 +132,8 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   const machines = processes?.size ?? 1;
   const available = machines * (await freeMemory(config.device, localRanks(config.mesh, processes).count));
   expectMemory(memory, config, available);
-  const before = { validationRows: validation.count, memory, availableMemory: available };
+  const weights = describeWeights(config.dtype, quantisationOf(files.config)?.form);
+  const before = { validationRows: validation.count, weights, memory, availableMemory: available };
   const run = leads ? await Run.open(config, dataset, before, fingerprint, options) : null;
   const threads = config.threads ?? availableParallelism();
   const peak = await measurePeak(config.device, threads, config.dtype);

@@ -28,7 +28,7 @@ export function windowFlops(model: CausalLM, window: Window, lengths: ArrayLike<
 }
 
 /** For every element of a matrix. */
-function flopsOf(matrix: Tensor): number {
+function flopsOf(matrix: Pick<Tensor, 'requiresGrad'>): number {
   return matrix.requiresGrad ? 6 : 4;
 }
 

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { UserError } from '../errors.js';
 import { native, type WeightEntry } from '../native.js';
-import { dtypeNumber } from '../tensor/dtype.js';
+import { dtypeNumber, dtypeSize } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export interface WeightSource {
@@ -10,7 +10,8 @@ export interface WeightSource {
   entries(): Map<string, { dtype: string; shape: number[] }>;
   /**
    * Enqueues reading, dequantising and converting a tensor, or a part of it, to the dtype of `into`. Of the file only that is read.
-   * @param into contiguous f32 or bf16, of the tensor's shape, or of a part's: rows of it, and of a matrix columns
+   * @param into contiguous, of the tensor's shape, or of a part's: rows of it, and of a matrix columns; a tensor of three dimensions
+   *   may be taken as a matrix. f32 or bf16; or fp8 or u8, for what the file has in these
    * @param start where the part begins, by dimension; default: `into` is for the whole
    */
   load(name: string, into: Tensor, start?: readonly number[]): void;
@@ -81,15 +82,17 @@ export class WeightFiles implements WeightSource {
         `${this.#path}: weight '${name}' is missing; the download may be incomplete, fetch the model again`,
       );
     const { file, entry, unpermuteHeads } = location;
-    const { shape } = file.entries[entry]!;
+    const stored = file.entries[entry]!.shape;
+    const asMatrix = stored.length === 3 && into.shape.length === 2;
+    const shape = asMatrix ? [stored[0]!, stored[1]! * stored[2]!] : stored;
     // The native side takes a matrix: the first dimension by all the others.
     const fits = shape.every((size, axis) => {
       const cut = start !== undefined && (axis === 0 || shape.length === 2);
       return cut ? start[axis]! >= 0 && start[axis]! + into.shape[axis]! <= size : into.shape[axis] === size;
     });
-    if (!fits || into.shape.length !== shape.length || !into.contiguous || !/^(f32|bf16)$/.test(into.dtype))
+    if (!fits || into.shape.length !== shape.length || !into.contiguous || into.dtype === 'i32')
       throw new Error(
-        `Expected 'into' to be a contiguous f32 or bf16 tensor of shape [${shape.join(', ')}]${start ? ' or of a part of it' : ''} for weight '${name}' but received ${into}${start ? ` from [${start.join(', ')}]` : ''}`,
+        `Expected 'into' to be a contiguous f32, bf16, fp8 or u8 tensor of shape [${shape.join(', ')}]${start ? ' or of a part of it' : ''} for weight '${name}' but received ${into}${start ? ` from [${start.join(', ')}]` : ''}`,
       );
     const rows = into.shape[0] ?? 1;
     native.readWeights(
@@ -97,7 +100,7 @@ export class WeightFiles implements WeightSource {
       file.file,
       entry,
       into.handle,
-      into.offset * (into.dtype === 'f32' ? 4 : 2),
+      into.offset * dtypeSize[into.dtype],
       dtypeNumber[into.dtype],
       unpermuteHeads,
       start?.[0] ?? 0,

@@ -46,9 +46,9 @@ function expectSame(actual: readonly Completion[], expected: readonly Completion
   for (const [index, value] of wanted.numbers.entries()) expect(found.numbers[index]).toBeCloseTo(value, 4);
 }
 
-const vocabulary = { linear: 101, tied: 131, bias: 101 } as const;
+const vocabulary = { linear: 101, tied: 131, bias: 101, fp8_block: 101, mxfp4: 101 } as const;
 
-describe.each(['linear', 'tied', 'bias'] as const)('%s', (name) => {
+describe.each(['linear', 'tied', 'bias', 'fp8_block', 'mxfp4'] as const)('%s', (name) => {
   const requests = mixedRequests(24, vocabulary[name]);
 
   it('over 2 and 4 ranks, every way to sample, prompts scored, prefixes shared', async () => {

@@ -137,8 +137,9 @@ describe.each<[string, string, TinyModelOptions, KvCacheDtype]>([
     for (const module of modules) {
       module.forward = (x) => {
         const [rows, inputs] = x.shape as [number, number];
+        const weight = loaded.model.weights.get(`${module.name}.weight`)!;
         const part = (start: number, length: number) =>
-          linear(x.narrow(1, start, length), module.weight.narrow(1, start, length));
+          linear(x.narrow(1, start, length), weight.narrow(1, start, length));
         const first = cut(rows, inputs);
         const y = add(part(0, first), part(first, inputs - first));
         return module.bias ? addBias(y, module.bias) : y;

@@ -12,7 +12,10 @@ const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url)).replace
 );
 
 /** The tiny Llamas saved by transformers; test/fixtures/README.md says how they differ. */
-export const GOLDEN_MODELS = ['tied', 'linear', 'llama3', 'yarn', 'bias', 'sharded', 'bf16', 'chat'] as const;
+const PLAIN_MODELS = ['tied', 'linear', 'llama3', 'yarn', 'bias', 'sharded', 'bf16', 'chat'] as const;
+/** Those whose linear layers are stored quantised. */
+export const QUANTISED_MODELS = ['fp8_tensor', 'fp8_block', 'mxfp4'] as const;
+export const GOLDEN_MODELS = [...PLAIN_MODELS, ...QUANTISED_MODELS] as const;
 export type GoldenModel = (typeof GOLDEN_MODELS)[number];
 
 /** The folder of a tiny model: config.json, safetensors, for `chat` a tokenizer. */

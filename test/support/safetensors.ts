@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 
 export interface GoldenArray {
   shape: number[];
-  /** f32 as stored, bf16 widened. */
+  /** f32 as stored, bf16 widened, fp8 its bits. */
   data: Float32Array | Int32Array | Uint8Array;
 }
 
@@ -13,7 +13,7 @@ interface HeaderEntry {
   data_offsets: [number, number];
 }
 
-/** Every tensor of a safetensors file, copied into memory. Throws on a dtype other than F32, BF16, I32 and U8. */
+/** Every tensor of a safetensors file, copied into memory. Throws on a dtype other than F32, BF16, I32, U8 and F8_E4M3. */
 export function readSafetensors(path: string): Map<string, GoldenArray> {
   const file = readFileSync(path);
   const headerBytes = Number(file.readBigUInt64LE(0));
@@ -35,10 +35,11 @@ function decode(bytes: Uint8Array, dtype: string, name: string): GoldenArray['da
     case 'I32':
       return new Int32Array(bytes.buffer);
     case 'U8':
+    case 'F8_E4M3':
       return bytes;
     case 'BF16':
       return new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer), (half) => half << 16).buffer);
     default:
-      throw new Error(`Expected '${name}' to be F32, BF16, I32 or U8 but received ${dtype}`);
+      throw new Error(`Expected '${name}' to be F32, BF16, I32, U8 or F8_E4M3 but received ${dtype}`);
   }
 }

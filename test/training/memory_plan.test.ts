@@ -11,11 +11,13 @@ import { AdamW } from '../../src/training/optimizer.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer } from '../../src/training/trainer.js';
-import { modelFolder } from '../support/fixtures.js';
+import { type GoldenModel, modelFolder } from '../support/fixtures.js';
 import { openStudent, randomDocuments } from './student.js';
 
 const documents = randomDocuments(200, 100);
-const source = JSON.parse(await readFile(join(modelFolder('tied'), 'config.json'), 'utf8'));
+const sourceOf = async (name: GoldenModel) =>
+  JSON.parse(await readFile(join(modelFolder(name), 'config.json'), 'utf8'));
+const source = await sourceOf('tied');
 const settings = (changes: object) =>
   parseTrainConfig({ model: 'm', data: 'd', output: 'o', lora: { rank: 4 }, ...changes });
 
@@ -32,49 +34,55 @@ describe('planMemory', () => {
     ['full', 'bf16', 'adamw', 'selective'],
     ['lora', 'f32', 'adamw', 'selective'],
     ['lora', 'bf16', 'adamw_8bit', 'selective'],
-  ] as const)('is what %s in %s with %s holds, checkpointing %s', async (method, dtype, optimizer, checkpointing) => {
-    const device = Device.open('cpu', { threads: 1 });
-    const { model, parameters } = await openStudent(device, 'tied', method, { dtype, dropout: 0.05 });
-    const adamw = new AdamW(parameters, {
-      bits: optimizer === 'adamw' ? 32 : 8,
-      betas: [0.9, 0.999],
-      eps: 1e-8,
-      weightDecay: 0,
-    });
-    const stored = documentsInMemory(documents);
-    const training = await TrainingPlan.create(stored, {
-      ...{ sequenceLength: 1000, seed: 0, epochs: 1, maxSteps: 1, microBatch: 1, gradientAccumulation: 1 },
-    });
-    const { window } = (await training.stepsAfter(0).next()).value!;
-    const schedule = createSchedule('constant', 1, 0);
-    const trainer = new Trainer({
-      ...{
-        model,
-        parameters,
-        optimizer: adamw,
-        schedule,
-        learningRate: 1e-3,
-        maxGradNorm: 1,
-        exchange: null,
-        objective: await loadObjective('cross-entropy'),
-      },
-      activationCheckpointing: checkpointing,
-    });
-    await device.synchronize();
-    const before = device.statistics().liveBytes;
-    await trainer.step(1, window, stored, 0);
-    const { peakBytes } = device.statistics();
-    const plan = planMemory(
-      source,
-      settings({ method, dtype, optimizer, activationCheckpointing: checkpointing }),
-      window.tokens,
-    );
-    const { activations, total } = plan;
-    expect(Math.abs(before / (total - activations) - 1)).toBeLessThan(0.01);
-    expect((peakBytes - before) / activations).toBeGreaterThan(0.85);
-    expect((peakBytes - before) / activations).toBeLessThan(1.12);
-    await device.close();
-  });
+    ['lora', 'f32', 'adamw', 'none', 'fp8_block'],
+    ['lora', 'f32', 'adamw', 'none', 'mxfp4'],
+  ] as const)(
+    'is what %s in %s with %s holds, checkpointing %s (%s)',
+    async (method, dtype, optimizer, checkpointing, name: GoldenModel = 'tied') => {
+      const device = Device.open('cpu', { threads: 1 });
+      const { model, parameters } = await openStudent(device, name, method, { dtype, dropout: 0.05 });
+      const adamw = new AdamW(parameters, {
+        bits: optimizer === 'adamw' ? 32 : 8,
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        weightDecay: 0,
+      });
+      const stored = documentsInMemory(documents);
+      const training = await TrainingPlan.create(stored, {
+        ...{ sequenceLength: 1000, seed: 0, epochs: 1, maxSteps: 1, microBatch: 1, gradientAccumulation: 1 },
+      });
+      const { window } = (await training.stepsAfter(0).next()).value!;
+      const schedule = createSchedule('constant', 1, 0);
+      const trainer = new Trainer({
+        ...{
+          model,
+          parameters,
+          optimizer: adamw,
+          schedule,
+          learningRate: 1e-3,
+          maxGradNorm: 1,
+          exchange: null,
+          objective: await loadObjective('cross-entropy'),
+        },
+        activationCheckpointing: checkpointing,
+      });
+      await device.synchronize();
+      const before = device.statistics().liveBytes;
+      await trainer.step(1, window, stored, 0);
+      const { peakBytes } = device.statistics();
+      const plan = planMemory(
+        await sourceOf(name),
+        settings({ method, dtype, optimizer, activationCheckpointing: checkpointing }),
+        window.tokens,
+      );
+      const { activations, total } = plan;
+      // Memory comes in whole blocks, which small quantised weights do not fill.
+      expect(Math.abs(before / (total - activations) - 1)).toBeLessThan(name === 'tied' ? 0.01 : 0.03);
+      expect((peakBytes - before) / activations).toBeGreaterThan(0.85);
+      expect((peakBytes - before) / activations).toBeLessThan(1.12);
+      await device.close();
+    },
+  );
 
   it('counts modules that are trained whole beside adapters', () => {
     const embeddings = 131 * 64;

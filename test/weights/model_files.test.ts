@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import type { TensorData } from '../../src/tensor/dtype.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { symbolsOfBytes } from '../../src/text/byte_level.js';
 import { type ModelFiles, resolveModel } from '../../src/weights/model_files.js';
@@ -29,10 +30,12 @@ async function withModel<R>(path: string, look: (files: ModelFiles) => R | Promi
   }
 }
 
-async function load(files: ModelFiles, name: string): Promise<Float32Array> {
-  using tensor = Tensor.empty(device, files.weights.entries().get(name)!.shape);
+async function load(files: ModelFiles, name: string): Promise<TensorData> {
+  const { shape, dtype } = files.weights.entries().get(name)!;
+  const asStored = { U8: 'u8', F8_E4M3: 'fp8' } as const;
+  using tensor = Tensor.empty(device, shape, asStored[dtype as 'U8'] ?? 'f32');
   files.weights.load(name, tensor);
-  return (await tensor.read()) as Float32Array;
+  return tensor.read();
 }
 
 function copyOf(name: GoldenModel): string {

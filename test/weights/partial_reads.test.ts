@@ -95,6 +95,26 @@ describe.each(files)('%s', (_, contents, heads) => {
   });
 });
 
+test.each([
+  ['F8_E4M3', 'fp8', [12, 48]],
+  ['U8', 'u8', [12, 48]],
+  ['U8', 'u8', [12, 3, 16]],
+] as const)('%s is cut as it is, %s of shape %o', async (stored, dtype, shape) => {
+  const data = Buffer.from(Array.from({ length: 12 * 48 }, (_, i) => (7 * i) % 256));
+  const { source } = opened(temporaryFile('file', safetensors(stored, [...shape], data)));
+  using part = Tensor.empty(device, [5, 17], dtype);
+  source.load('w', part, [3, 30]);
+  const rows = [3, 4, 5, 6, 7].flatMap((row) => [...data.subarray(48 * row + 30, 48 * row + 47)]);
+  expect([...(await part.readBytes())]).toEqual(rows);
+  using numbers = Tensor.empty(device, shape);
+  source.load('w', numbers);
+  await expect(numbers.read()).rejects.toThrow(`has dtype ${stored}, which cannot be read as numbers`);
+  using other = Tensor.empty(device, shape, dtype === 'u8' ? 'fp8' : 'u8');
+  source.load('w', other);
+  await expect(other.read()).rejects.toThrow(`has dtype ${stored} where`);
+  source.close();
+});
+
 test('a vector is cut along its one dimension', async () => {
   const { source } = opened(temporaryFile('file', safetensors('F32', [9], matrix(1, 9))));
   const whole = await read(source, [9]);
