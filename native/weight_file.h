@@ -51,11 +51,12 @@ class WeightFile {
   // Throws Error unless `region` lies within tensor `entry`, which there is.
   void expectRegion(size_t entry, const Region& region) const;
 
-  // Converts a region of tensor `entry` to `target` (F32 or BF16, rounding to nearest even; FP8 and U8 from F8_E4M3 and U8 alone, as
-  // they are) and writes its values, contiguous, to `out`. Of the file it reads the region alone (where that cuts blocks, all of these). F32, F16, BF16, F64 and the GGUF block
-  // formats that ggml_blocks.h lists can be read. unpermuteHeads > 0 undoes the row order that GGUF gives the query and key
-  // projections of the Llama family: the rows are that many heads, each with its rotary halves interleaved; they come out halves
-  // apart, as transformers has them. Safe to call from any thread, any number at once. Throws Error.
+  // Converts a region of tensor `entry` to `target` (F32 or BF16, rounding to nearest even; FP8 and U8 from F8_E4M3 and U8 alone,
+  // as they are) and writes its values, contiguous, to `out`. Of the file it reads the region alone (where that cuts blocks, all
+  // of these). F32, F16, BF16, F64 and the GGUF block formats that ggml_blocks.h lists can be read. unpermuteHeads > 0 undoes the
+  // row order that GGUF gives the query and key projections of the Llama family: the rows are that many heads, each with its
+  // rotary halves interleaved; they come out halves apart, as transformers has them. Safe to call from any thread, any number at
+  // once. Throws Error.
   void read(size_t entry, DType target, void* out, const Region& region, int64_t unpermuteHeads = 0) const;
 
  private:
