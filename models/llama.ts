@@ -18,7 +18,7 @@ import { embedding } from '../src/ops/embedding.js';
 import { copyToGroup } from '../src/ops/parallel.js';
 import { QuantisedWeight } from '../src/ops/quantised.js';
 import { reshape } from '../src/ops/reshape.js';
-import { rmsNorm } from '../src/ops/rms_norm.js';
+import { addRmsNorm, rmsNorm } from '../src/ops/rms_norm.js';
 import { rotary, rotaryTable } from '../src/ops/rotary.js';
 import { siluMul } from '../src/ops/silu_mul.js';
 import { checkpoint } from '../src/tensor/checkpoint.js';
@@ -207,8 +207,13 @@ export class Llama implements CausalLM {
   #forwardLayer(layer: Layer, hidden_TE: Tensor, table: Tensor, context: ForwardContext): Tensor {
     const { rmsNormEps } = this.config;
     const attended = this.#attention(layer, rmsNorm(hidden_TE, layer.inputNorm, rmsNormEps), table, context);
-    const afterAttention = add(hidden_TE, attended);
-    const normed = copyToGroup(rmsNorm(afterAttention, layer.postAttentionNorm, rmsNormEps), this.group);
+    const { sum: afterAttention, normed: normed_TE } = addRmsNorm(
+      hidden_TE,
+      attended,
+      layer.postAttentionNorm,
+      rmsNormEps,
+    );
+    const normed = copyToGroup(normed_TE, this.group);
     const activated = siluMul(layer.gate.forward(normed, context), layer.up.forward(normed, context));
     return add(afterAttention, layer.down.forward(activated, context));
   }

@@ -44,7 +44,8 @@ export type OpName =
   | 'reduce_scatter'
   | 'broadcast'
   | 'quantised_matmul'
-  | 'dequantise';
+  | 'dequantise'
+  | 'add_rms_norm';
 
 export interface OpContract {
   name: OpName;

@@ -117,6 +117,11 @@ def rms_norm(d, T, E):
     return lambda: F.rms_norm(x, (E,), weight, 1e-5)
 
 
+def add_rms_norm(d, T, E):
+    a, b, weight = normal((T, E), d), normal((T, E), d), normal((E,), d)
+    return lambda: F.rms_norm(a + b, (E,), weight, 1e-5)
+
+
 def rms_norm_backward(d, T, E):
     x, weight = leaf((T, E), d), leaf((E,), d)
     return backward(F.rms_norm(x, (E,), weight, 1e-5), [x, weight])
@@ -176,7 +181,7 @@ def elementwise(function, inputs):
 
 PREPARE = {
     **{f.__name__: f for f in (matmul, quantised_matmul, attention, attention_backward, paged_attention, linear_cross_entropy)},
-    **{f.__name__: f for f in (token_logprobs, rms_norm, rms_norm_backward, rotary, silu_mul, silu_mul_backward)},
+    **{f.__name__: f for f in (token_logprobs, rms_norm, add_rms_norm, rms_norm_backward, rotary, silu_mul, silu_mul_backward)},
     **{f.__name__: f for f in (embedding, dropout, sample, adamw)},
     "fill": elementwise(lambda y: y.fill_(1), 0),
     "copy": elementwise(lambda x, y: y.copy_(x), 1),

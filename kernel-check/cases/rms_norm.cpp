@@ -37,21 +37,39 @@ CASES(rms_norm) {
   }
 }
 
+CASES(add_rms_norm) {
+  for (DType dtype : kFloats) {
+    const auto listed = [dtype](const std::string& name, const Shape& shape, int64_t stride, Argument sum) {
+      add(text(dtype, shape) + name)
+          .attributes({1e-5})
+          .tensors({normal(dtype, shape, 2).narrowed(stride), normal(dtype, shape, 2), normal(dtype, {shape.back()}),
+                    sum.bounded(0), output(dtype, shape), output(DType::F32, {rows(shape)}).bounded(8)})
+          .bound(ulps(dtype));
+    };
+    for (const Shape& shape : kShapes) listed("", shape, 0, output(dtype, shape));
+    listed(" rows", {9, 40}, 48, output(dtype, {9, 40}).narrowed(43));
+  }
+}
+
 // What cancels in dx, and the sums of dWeight, are wrong by some roundings of f32 at the size of their terms.
 CASES(rms_norm_backward) {
   for (DType dtype : kFloats) {
-    const auto listed = [dtype](const std::string& name, const Shape& shape, bool withWeight, int64_t stride) {
+    const auto listed = [dtype](const std::string& name, const Shape& shape, bool withWeight, int64_t stride,
+                                bool withSum = false) {
       const Argument x = normal(dtype, shape, 2).narrowed(stride), dy = normal(dtype, shape);
       const double count = static_cast<double>(rows(shape));
       add(text(dtype, shape) + name)
           .tensors({x, normal(dtype, {shape.back()}), uniform(DType::F32, {rows(shape)}, 0.2, 2), dy, output(dtype, shape),
-                    withWeight ? normal(DType::F32, {shape.back()}).bounded(4, 0x1p-24 * 16 * (8 + count)) : absent()})
+                    withWeight ? normal(DType::F32, {shape.back()}).bounded(4, 0x1p-24 * 16 * (8 + count)) : absent(),
+                    withSum ? normal(dtype, shape) : absent()})
           .bound(dtype == DType::F32 ? 8 : 1, 1e-5);
     };
     for (const Shape& shape : kShapes) listed("", shape, true, 0);
     listed(" without dWeight", {9, 33}, false, 0);
     listed(" rows", {9, 40}, true, 43);
     listed(" many rows", {200, 24}, true, 0);
+    listed(" onto a gradient", {9, 33}, true, 0, true);
+    listed(" onto a gradient, wide", {3, 1030}, false, 0, true);
   }
 }
 

@@ -28,16 +28,26 @@ __device__ __forceinline__ void eachSpan(int64_t E, Body&& body) {
     body(start, static_cast<int>(E - start < kSpan ? E - start : kSpan));
 }
 
-template <class T, bool Wide>
+// With Add, x = a + b is made on the way, as a thread will read it again; without, x is there, and so are neither a nor b.
+template <class T, bool Wide, bool Add>
 __global__ void __launch_bounds__(kThreads)
-    forward(Rows<T> x, Rows<T> weight, Rows<T> y, float* invRms, int64_t rows, int64_t E, float eps) {
+    forward(Rows<T> a, Rows<T> b, Rows<T> x, Rows<T> weight, Rows<T> y, float* invRms, int64_t rows, int64_t E, float eps) {
   using Group = RowGroup<Wide>;
   const int64_t row = Group::row();
   if (row >= rows) return;  // a whole group
   float squares = 0;
   eachSpan<Group>(E, [&](int64_t start, int count) {
     float values[kSpan];
-    x.load(values, row, start, count);
+    if constexpr (Add) {
+      float others[kSpan];
+      a.load(values, row, start, count);
+      b.load(others, row, start, count);
+#pragma unroll
+      for (int i = 0; i < kSpan; ++i) values[i] = toFloat(fromFloat<T>(values[i] + others[i]));
+      x.store(values, row, start, count);
+    } else {
+      x.load(values, row, start, count);
+    }
 #pragma unroll
     for (int i = 0; i < kSpan; ++i) squares = fmaf(values[i], values[i], squares);
   });
@@ -55,7 +65,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, bool Wide>
 __global__ void __launch_bounds__(kThreads)
-    backward(Rows<T> x, Rows<T> weight, const float* invRms, Rows<T> dy, Rows<T> dx, int64_t rows, int64_t E) {
+    backward(Rows<T> x, Rows<T> weight, const float* invRms, Rows<T> dy, Rows<T> dSum, Rows<T> dx, int64_t rows, int64_t E) {
   using Group = RowGroup<Wide>;
   const int64_t row = Group::row();
   if (row >= rows) return;  // a whole group
@@ -76,6 +86,11 @@ __global__ void __launch_bounds__(kThreads)
     dy.load(d, row, start, count);
 #pragma unroll
     for (int i = 0; i < kSpan; ++i) values[i] = (d[i] * w[i] - values[i] * mean) * r;
+    if (dSum.data) {
+      dSum.load(d, row, start, count);
+#pragma unroll
+      for (int i = 0; i < kSpan; ++i) values[i] = d[i] + values[i];
+    }
     dx.store(values, row, start, count);
   });
 }
@@ -120,21 +135,27 @@ __global__ void __launch_bounds__(kThreads) addPartial(const float* partial, int
 constexpr int64_t kWideRow = 1024;
 
 unsigned groups(int64_t rows, bool wide) { return static_cast<unsigned>(wide ? rows : ceilDiv(rows, kThreads / 32)); }
-}  // namespace
 
-void rms_norm(const Call& call) {
-  const Tensor &x = call[0], &weight = call[1], &y = call[2], &invRms = call[3];
+template <bool Add>
+void launchForward(const Call& call, const Tensor& a, const Tensor& b, const Tensor& x, const Tensor& weight, const Tensor& y,
+                   const Tensor& invRms) {
   const int64_t rows = x.rows(), E = x.cols();
   const bool wide = E > kWideRow;
   withFloat(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    launch(call, groups(rows, wide), kThreads, 0, wide ? forward<T, true> : forward<T, false>, Rows<T>(x), Rows<T>(weight),
-           Rows<T>(y), invRms.as<float>(), rows, E, static_cast<float>(call.attribute(0)));
+    launch(call, groups(rows, wide), kThreads, 0, wide ? forward<T, true, Add> : forward<T, false, Add>, Rows<T>(a), Rows<T>(b),
+           Rows<T>(x), Rows<T>(weight), Rows<T>(y), invRms.as<float>(), rows, E, static_cast<float>(call.attribute(0)));
   });
 }
+}  // namespace
+
+void rms_norm(const Call& call) { launchForward<false>(call, {}, {}, call[0], call[1], call[2], call[3]); }
+
+void add_rms_norm(const Call& call) { launchForward<true>(call, call[0], call[1], call[3], call[2], call[4], call[5]); }
 
 void rms_norm_backward(const Call& call) {
-  const Tensor &x = call[0], &weight = call[1], &invRms = call[2], &dy = call[3], &dx = call[4], &dWeight = call[5];
+  const Tensor &x = call[0], &weight = call[1], &invRms = call[2], &dy = call[3], &dx = call[4], &dWeight = call[5],
+               &dSum = call[6];
   const int64_t rows = x.rows(), E = x.cols(), blocks = ceilDiv(rows, kRowsPerBlock);
   const bool wide = E > kWideRow;
   withFloat(x.dtype, [&](auto zero) {
@@ -146,7 +167,7 @@ void rms_norm_backward(const Call& call) {
       launch(call, static_cast<unsigned>(ceilDiv(E, kThreads)), kThreads, 0, addPartial, partial, blocks, E, dWeight.as<float>());
     }
     launch(call, groups(rows, wide), kThreads, 0, wide ? backward<T, true> : backward<T, false>, Rows<T>(x), Rows<T>(weight),
-           invRms.as<float>(), Rows<T>(dy), Rows<T>(dx), rows, E);
+           invRms.as<float>(), Rows<T>(dy), Rows<T>(dSum), Rows<T>(dx), rows, E);
   });
 }
 

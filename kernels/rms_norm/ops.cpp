@@ -17,6 +17,28 @@ const Op rms_norm{
     },
 };
 
+const Op add_rms_norm{
+    "add_rms_norm",
+    {{"a", Access::In},
+     {"b", Access::In},
+     {"weight", Access::In},
+     {"sum", Access::Out},
+     {"y", Access::Out},
+     {"invRms", Access::Out}},
+    {"eps"},
+    [](const Call& call) {
+      call.expectFloat(0);
+      for (int index : {1, 3, 4}) {
+        call.expectSameShape(index, 0);
+        call.expectSameDType(index, 0);
+      }
+      call.expectShape(2, {call[0].cols()});
+      call.expectSameDType(2, 0);
+      call.expectShape(5, {call[0].rows()});
+      call.expectDType(5, {DType::F32});
+    },
+};
+
 const Op rms_norm_backward{
     "rms_norm_backward",
     {{"x", Access::In},
@@ -24,7 +46,8 @@ const Op rms_norm_backward{
      {"invRms", Access::In},
      {"dy", Access::In},
      {"dx", Access::Out},
-     {"dWeight", Access::InOut, true}},
+     {"dWeight", Access::InOut, true},
+     {"dSum", Access::In, true}},
     {},
     [](const Call& call) {
       call.expectFloat(0);
@@ -39,6 +62,10 @@ const Op rms_norm_backward{
       if (call[5].present) {
         call.expectShape(5, {call[0].cols()});
         call.expectDType(5, {DType::F32});
+      }
+      if (call[6].present) {
+        call.expectSameShape(6, 0);
+        call.expectSameDType(6, 0);
       }
     },
 };

@@ -27,6 +27,7 @@ export const benchmarks = [
   ['adamw', 'N=262144,P=256'],
   ['adamw-8bit', 'N=262144,P=256'],
   ['rms-norm', `${tokens},E=4096`],
+  ['add-rms-norm', `${tokens},E=4096`],
   ['rms-norm-backward', `${tokens},E=4096`],
   ['silu-mul', `${tokens},I=14336`],
   ['silu-mul-backward', `${tokens},I=14336`],

@@ -11,6 +11,6 @@ export { logSoftmax } from './log_softmax.js';
 export { addBias, linear } from './matmul.js';
 export { sum } from './reduce.js';
 export { reshape } from './reshape.js';
-export { rmsNorm } from './rms_norm.js';
+export { addRmsNorm, rmsNorm } from './rms_norm.js';
 export { rotary } from './rotary.js';
 export { siluMul } from './silu_mul.js';

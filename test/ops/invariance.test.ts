@@ -1,9 +1,12 @@
 /** A row's result depends on that row alone: equal bits whatever stands beside it, however it is cut, stored or threaded. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OpName } from '../../src/native.js';
+import { add } from '../../src/ops/elementwise.js';
+import { addRmsNorm, rmsNorm } from '../../src/ops/rms_norm.js';
 import { Device } from '../../src/tensor/device.js';
 import type { DType } from '../../src/tensor/dtype.js';
 import { launch } from '../../src/tensor/launch.js';
+import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { typedArray } from './harness/arguments.js';
 import { generator, normal } from './harness/data.js';
@@ -41,6 +44,22 @@ const rowsOf = (data: ArrayLike<number>, first: number, count: number, row: numb
 
 describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
   const bytes = dtype === 'f32' ? 4 : 2;
+
+  it('add_rms_norm is add, then rms_norm', async () => {
+    const [T, E] = [5, 71];
+    const draw = (seed: number, shape: number[]) =>
+      Tensor.from(devices[0]!, typedArray(dtype, normal(seed)(shape.reduce((n, size) => n * size, 1))), shape, dtype);
+    const bits = await Promise.all(
+      scope(() => {
+        const [a, b, weight] = [draw(1, [T, E]), draw(2, [T, E]), draw(3, [E])];
+        const { sum, normed } = addRmsNorm(a, b, weight, 1e-5);
+        const separate = add(a, b);
+        return [sum, separate, normed, rmsNorm(separate, weight, 1e-5)];
+      }).map(async (tensor) => Buffer.from(await tensor.readBytes())),
+    );
+    expect(bits[0]!.equals(bits[1]!)).toBe(true);
+    expect(bits[2]!.equals(bits[3]!)).toBe(true);
+  });
 
   it.each([
     { transposeB: true, N: 70, K: 1071 },

@@ -30,7 +30,25 @@ export const layers: OpBench[] = [
         make.random([T!, E!]),
         make.empty([T!, E!]),
         make.empty([E!], 'f32'),
+        null,
       ],
+    }),
+  },
+  {
+    op: 'add_rms_norm',
+    computes: 'root mean square norm of the sum of two tensors of T rows of E, and the sum',
+    shape: norm,
+    peer: 'torch.add, then torch.nn.functional.rms_norm',
+    build: (make, { T, E }) => ({
+      tensors: [
+        make.random([T!, E!]),
+        make.random([T!, E!]),
+        make.random([E!]),
+        make.empty([T!, E!]),
+        make.empty([T!, E!]),
+        make.empty([T!], 'f32'),
+      ],
+      attributes: [1e-5],
     }),
   },
   {

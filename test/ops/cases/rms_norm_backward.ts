@@ -1,8 +1,8 @@
 import { inout, input, normal, output, uniform } from '../harness/data.js';
 import type { OpCases, References } from '../harness/types.js';
 
-/** With g = dy·weight: dx = r·(g − x·r²·mean(g·x)), dWeight += Σ dy·x·r. */
-function reference({ x, weight, invRms, dy, dx, dWeight }: References): void {
+/** With g = dy·weight: dx = dSum + r·(g − x·r²·mean(g·x)), dWeight += Σ dy·x·r. */
+function reference({ x, weight, invRms, dy, dx, dWeight, dSum }: References): void {
   const E = x!.shape.at(-1)!;
   dx!.magnitude = new Float64Array(dx!.data.length);
   if (dWeight) dWeight.magnitude = dWeight.data.map(Math.abs);
@@ -18,8 +18,9 @@ function reference({ x, weight, invRms, dy, dx, dWeight }: References): void {
     }
     for (let i = 0; i < E; i += 1) {
       const g = dy!.data[row + i]! * weight!.data[i]!;
-      dx!.data[row + i] = r * (g - x!.data[row + i]! * r * r * mean);
-      dx!.magnitude[row + i] = r * (Math.abs(g) + Math.abs(x!.data[row + i]!) * r * r * size);
+      const others = dSum?.data[row + i] ?? 0;
+      dx!.data[row + i] = others + r * (g - x!.data[row + i]! * r * r * mean);
+      dx!.magnitude[row + i] = Math.abs(others) + r * (Math.abs(g) + Math.abs(x!.data[row + i]!) * r * r * size);
       if (!dWeight) continue;
       const term = dy!.data[row + i]! * x!.data[row + i]! * r;
       dWeight.data[i]! += term;
@@ -50,6 +51,8 @@ export const cases: OpCases = {
     { name: 'no rows leave dWeight alone', kind: 'empty', tensors: shapes('f32', 0, 16) },
     { name: 'one element', kind: 'one', tensors: shapes('f32', 1, 1) },
     { name: 'without dWeight', tensors: withoutWeight },
+    { name: 'onto a gradient, f32', tensors: { ...shapes('f32', 7, 131), dSum: input('f32', [7, 131], normal(6)) } },
+    { name: 'onto a gradient, bf16', tensors: { ...shapes('bf16', 9, 45), dSum: input('bf16', [9, 45], normal(6)) } },
     {
       name: 'views',
       tensors: {
@@ -65,6 +68,11 @@ export const cases: OpCases = {
       name: 'dy of another shape',
       tensors: { ...shapes('f32', 3, 16), dy: input('f32', [3, 15], normal(2)) },
       message: "rms_norm_backward: Expected 'dy' to have the shape of 'x', [3, 16] but received [3, 15]",
+    },
+    {
+      name: 'dSum of another dtype',
+      tensors: { ...shapes('f32', 3, 16), dSum: input('bf16', [3, 16], normal(6)) },
+      message: "rms_norm_backward: Expected 'dSum' to have the dtype of 'x', f32 but received bf16",
     },
     {
       name: 'dWeight in bf16',

@@ -10,7 +10,7 @@ import { addBias, linear } from '../../../src/ops/matmul.js';
 import { QuantisedWeight, quantisedLinear } from '../../../src/ops/quantised.js';
 import { sum } from '../../../src/ops/reduce.js';
 import { reshape } from '../../../src/ops/reshape.js';
-import { rmsNorm } from '../../../src/ops/rms_norm.js';
+import { addRmsNorm, rmsNorm } from '../../../src/ops/rms_norm.js';
 import { rotary } from '../../../src/ops/rotary.js';
 import { siluMul } from '../../../src/ops/silu_mul.js';
 import type { Tensor } from '../../../src/tensor/tensor.js';
@@ -109,6 +109,38 @@ export const differentiable: Differentiable[] = [
     wanted: ['x', 'weight'],
     run: ({ x, weight }) => rmsNorm(x!, weight!, 1e-5),
     reference: byCases('rms_norm', { ...out([4, 19]), invRms: output('f32', [4]) }, 'y', { eps: 1e-5 }),
+  },
+  {
+    name: 'addRmsNorm, both of its results',
+    op: 'add_rms_norm',
+    inputs: { a: x([4, 19]), b: x([4, 19], 2), weight: x([19], 3) },
+    wanted: ['a', 'b', 'weight'],
+    run: ({ a, b, weight }) => {
+      const { sum, normed } = addRmsNorm(a!, b!, weight!, 1e-5);
+      return mul(normed, sum);
+    },
+    reference: (inputs) => {
+      const outputs = { sum: output('f32', [4, 19]), y: output('f32', [4, 19]), invRms: output('f32', [4]) };
+      const { sum, y } = expectedOf(
+        casesOf.get('add_rms_norm')!,
+        { tensors: { ...inputs, ...outputs } },
+        { eps: 1e-5 },
+      );
+      return y!.data.map((value, index) => value * sum!.data[index]!);
+    },
+  },
+  {
+    name: 'addRmsNorm, its norm alone',
+    op: 'add_rms_norm',
+    inputs: { a: x([4, 19]), b: x([4, 19], 2), weight: x([19], 3) },
+    wanted: ['a', 'b', 'weight'],
+    run: ({ a, b, weight }) => addRmsNorm(a!, b!, weight!, 1e-5).normed,
+    reference: byCases(
+      'add_rms_norm',
+      { ...out([4, 19]), sum: output('f32', [4, 19]), invRms: output('f32', [4]) },
+      'y',
+      { eps: 1e-5 },
+    ),
   },
   {
     name: 'siluMul',
