@@ -46,6 +46,8 @@ class CollectiveStream {
   // What is launched from here on comes behind this collective. False: the stream has been stopped.
   bool follow(int64_t number);
   bool isLaunched(int64_t number) const { return launchedCount_.load(std::memory_order_acquire) >= number || stopping_; }
+  // Nobody waits any longer: it is through, or never will be.
+  bool isSettled(int64_t number) const { return retired() >= number || stopping_; }
   void awaitRetired(int64_t number);
 
  private:

@@ -66,6 +66,7 @@ std::unique_ptr<Communicator> Communicator::join(const std::string& name, int ra
       if (!peers || !std::binary_search(peers->ranks().begin(), peers->ranks().end(), local)) group->local.push_back(local);
     group->present.assign(size, false);
     group->gone.assign(size, false);
+    group->reading.assign(size, false);
     group->steps.assign(size, 0);
     for (auto& arrivals : group->arrivals) arrivals.resize(size);
     group->comings.assign(size, 0);
@@ -102,10 +103,12 @@ void Communicator::leave(const std::string& why) {
   std::vector<std::shared_ptr<Link>> links;  // of ranks in a collective that this one will never conclude
   {
     std::lock_guard lock(group_->mutex);
-    group_->gone[rank_] = true;
+    left_ = true;
+    if (!inside_) group_->gone[rank_] = true;  // else its own thread says so when it is out
     failure = group_->failure;
     for (int rank : group_->local)
       if (group_->announcements[rank] > group_->conclusions[rank_] && group_->links[rank]) links.push_back(group_->links[rank]);
+    group_->links[rank_].reset();  // the library's part ends with this rank, on its own thread
   }
   group_->arrived.notify_all();
   for (const auto& link : links) link->abort();
@@ -113,10 +116,22 @@ void Communicator::leave(const std::string& why) {
 }
 
 const char* const* Communicator::meet(const Meeting& meeting, const void* mine) {
+  try {
+    meetOthers(meeting, mine);
+  } catch (...) {
+    withdraw();
+    throw;
+  }
+  return views_.data();
+}
+
+void Communicator::meetOthers(const Meeting& meeting, const void* mine) {
   Group& group = *group_;
   std::vector<Arrival>& arrivals = group.arrivals[meetings_++ & 1];
   {
     std::lock_guard lock(group.mutex);
+    inside_ = true;
+    group.reading[rank_] = false;  // what it met for before
     if (!group.failure.empty()) throw Error(group.failure);
     arrivals[rank_] = {meeting, static_cast<const char*>(mine)};
     group.steps[rank_] = ++step_;
@@ -151,17 +166,51 @@ const char* const* Communicator::meet(const Meeting& meeting, const void* mine) 
     if (meeting.share == Share::Gather) views_[rank] += partBegin(meeting.elements, rank) * size;
   }
   if (peers_) swapData(meeting, static_cast<const char*>(mine));
+  {
+    std::lock_guard lock(group.mutex);
+    for (int rank : group.local)
+      if (group.gone[rank]) throw Error(group.failure);
+    group.reading[rank_] = true;
+  }
   countReceived(meeting);
-  return views_.data();
 }
 
 void Communicator::finish() {
   {
     std::lock_guard lock(group_->mutex);
+    group_->reading[rank_] = false;
     group_->steps[rank_] = ++step_;
   }
   group_->arrived.notify_all();
-  awaitLocal("the end of a collective", step_, true);
+  try {
+    awaitLocal("the end of a collective", step_, true);
+  } catch (...) {
+    withdraw();
+    throw;
+  }
+  {
+    std::lock_guard lock(group_->mutex);
+    inside_ = false;
+    if (!left_) return;
+    group_->gone[rank_] = true;
+  }
+  group_->arrived.notify_all();
+}
+
+// This rank takes no further part. Its data may go when this returns: nobody begins to read it, and whoever does has been waited
+// for.
+void Communicator::withdraw() {
+  group_->fail(title() + named({rank_}) + " has left; " + kOthersCannotGoOn);  // where there is no reason yet
+  std::unique_lock lock(group_->mutex);
+  group_->gone[rank_] = true;
+  group_->reading[rank_] = false;
+  inside_ = false;
+  lock.unlock();
+  group_->arrived.notify_all();
+  lock.lock();
+  group_->arrived.wait(lock, [this] {
+    return std::none_of(group_->local.begin(), group_->local.end(), [this](int rank) { return group_->reading[rank]; });
+  });
 }
 
 // finishing: all ranks have met already, so only one of this process that will never come is a reason to give up: a rank of
@@ -332,6 +381,7 @@ void Communicator::expectPatience(const char* doing, double seconds) {
   {
     std::lock_guard lock(group_->mutex);
     missing = group_->notAnnounced(concluded_ + 1);
+    std::erase(missing, rank_);
     if (missing.empty())
       for (int rank = 0; rank < group_->size; ++rank)
         if (rank != rank_) missing.push_back(rank);  // nobody here knows which one it is

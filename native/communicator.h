@@ -68,7 +68,9 @@ class Communicator : public Collective {
     std::vector<int> local;
     std::mutex mutex;
     std::condition_variable arrived;
-    std::vector<bool> present, gone;   // has joined, has left
+    // Of each rank: has joined; will not come any more, and its data may go; is between meeting the others and needing their data
+    // no more.
+    std::vector<bool> present, gone, reading;
     std::vector<uint64_t> steps;       // of each rank: how often it has met or finished
     std::vector<Arrival> arrivals[2];  // of this meeting and the next: a rank can be one ahead of another
     std::string failure;               // why the group has ended; empty: it has not
@@ -85,6 +87,8 @@ class Communicator : public Collective {
   };
   Communicator(std::shared_ptr<Group> group, int rank, const CommunicatorOptions& options, std::unique_ptr<Peers> peers);
 
+  void meetOthers(const Meeting& meeting, const void* mine);
+  void withdraw();
   void awaitLocal(const char* operation, uint64_t step, bool finishing);
   void expectSame(const std::vector<const Meeting*>& meetings);
   void swap(const std::vector<Peers::Piece>& outgoing, const std::vector<Peers::Piece>& incoming, const char* operation);
@@ -100,6 +104,7 @@ class Communicator : public Collective {
   int rank_;
   CommunicatorOptions options_;
   uint64_t meetings_ = 0, step_ = 0, concluded_ = 0;
+  bool inside_ = false, left_ = false;       // under the group's mutex: in a collective on its own thread; `leave` was called
   Clock::time_point since_;                  // when the present wait began
   bool warned_ = false;                      // in it
   std::vector<const char*> views_;           // what `meet` returns

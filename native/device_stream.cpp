@@ -237,7 +237,7 @@ bool Device::retirePassed() {
   }
   // What waits for a collective is not waited for here: other ranks may need what is launched next.
   for (size_t index = 0; index < count; ++index)
-    if (launched_[index]->after > 0 && collectiveStream_->retired() < launched_[index]->after) count = index;
+    if (launched_[index]->after > 0 && !collectiveStream_->isSettled(launched_[index]->after)) count = index;
   if (count > 0) retireLaunched(count);
   return count > 0;
 }
