@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { expectOneProcess } from '../distributed/process_environment.js';
 import type { Completion } from '../engine/completion.js';
 import type { GenerateRequest } from '../engine/prompt.js';
 import type { RequestServer } from '../engine/request_server.js';
@@ -8,9 +7,9 @@ import { createProgress, type Progress } from '../pipeline/progress.js';
 import { conclude } from './conclude.js';
 import { addEngineOptions, pickEngineOptions } from './engine_options.js';
 import { namingFlags } from './flags.js';
-import { interruptible } from './interrupt.js';
 import { withEngine } from './load.js';
 import { addMeshOption, addRequiredOption, type GlobalOptions } from './options.js';
+import { leading } from './processes.js';
 import { checkPrompts, hashFile, type PromptFile, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 import { addSamplingOptions, pickSampling } from './sampling_options.js';
@@ -27,7 +26,8 @@ Examples:
   $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --max-tokens 64
   $ compress-distill generate --model ./my-model --prompts in.jsonl --out out.jsonl --temperature 0 --max-tokens 20 --ignore-eos
   $ compress-distill generate --model smollm2-135m-instruct --prompts in.jsonl --out out.jsonl --n 4 --top-p 0.95 --seed 1
-  $ compress-distill generate --model ./my-model --device cuda --mesh dp=8 --prompts in.jsonl --out out.jsonl`;
+  $ compress-distill generate --model ./my-model --device cuda --mesh dp=8 --prompts in.jsonl --out out.jsonl
+  $ compress-distill launch --processes 2 -- generate --model ./my-model --mesh dp=4 --prompts in.jsonl --out out.jsonl`;
 
 interface Options extends GlobalOptions {
   model: string;
@@ -59,16 +59,15 @@ export function addGenerate(program: Command): void {
 }
 
 async function generate(options: Options, command: Command): Promise<void> {
-  expectOneProcess('generate');
   const { samplingParams } = await import('../engine/sampling_params.js');
   const sampling = pickSampling({ ...options });
   const engineOptions = pickEngineOptions({ ...options });
   await namingFlags(command, () => samplingParams(sampling)); // a mistake in an option is not one of line 1
-  const prompts = await checkPrompts(options.prompts, sampling);
-  checkOutput(options.out);
-  await interruptible('The same command goes on from the rows that are finished.', (signal) =>
-    namingFlags(command, () =>
-      withEngine(options.model, options, engineOptions, async ({ engine, dependencies }) => {
+  await leading(options, 'The same command goes on from the rows that are finished.', async (signal, leader) => {
+    const prompts = await checkPrompts(options.prompts, sampling);
+    checkOutput(options.out);
+    await namingFlags(command, () =>
+      withEngine(options.model, options, { engine: engineOptions, leader }, async ({ engine, dependencies }) => {
         console.error(engine.startupReport());
         const data = await hashFile(options.prompts);
         const stored = engineOptions.kvCacheDtype === 'fp8' ? ['keys and values in fp8'] : [];
@@ -76,8 +75,8 @@ async function generate(options: Options, command: Command): Promise<void> {
         const output = await RowOutput.open(options.out, key, prompts.samplesOf);
         await writeCompletions(engine, { path: options.prompts, prompts, sampling, output, signal });
       }),
-    ),
-  );
+    );
+  });
 }
 
 export interface Work {

@@ -1,6 +1,7 @@
 /** Opens a device and loads a model on it, for commands that need the weights. */
 import { availableParallelism } from 'node:os';
 import { meshSize } from '../distributed/mesh_shape.js';
+import type { LeadingProcess } from '../distributed/run_threads.js';
 import type { EngineOptions } from '../engine/engine.js';
 import type { RequestServer } from '../engine/request_server.js';
 import type { LoadedModel } from '../nn/load.js';
@@ -36,11 +37,14 @@ export interface OpenEngine {
   dependencies: unknown[];
 }
 
-/** Opens an engine for `model` on the devices of the mesh, gives it to `work` and closes it after it. */
+/**
+ * Opens an engine for `model` on the devices of the mesh, those of other processes among them where this one leads, gives it to `work` and
+ * closes it after it.
+ */
 export async function withEngine<T>(
   model: string,
   options: GlobalOptions,
-  engineOptions: EngineOptions,
+  { engine: engineOptions, leader }: { engine: EngineOptions; leader: LeadingProcess | null },
   work: (open: OpenEngine) => Promise<T>,
 ): Promise<T> {
   const { device = defaultDevice, dtype, threads = availableParallelism(), mesh = { dp: 1, tp: 1 } } = options;
@@ -56,7 +60,7 @@ export async function withEngine<T>(
   const { Replicas } = await import('../distributed/replicas.js');
   const { fingerprint, weights } = await resolveModel(model);
   weights.close();
-  const engine = await Replicas.create(mesh, { model, device, dtype, threads, engine: engineOptions });
+  const engine = await Replicas.create(mesh, { model, device, dtype, threads, engine: engineOptions }, leader);
   // Which replica wrote a row does not matter, so they go on from what one engine left; over how many ranks its sums were divided does.
   const ranks = mesh.tp > 1 ? [{ tp: mesh.tp }] : [];
   return closing(engine, () => work({ engine, dependencies: [fingerprint, device, dtype ?? 'f32', ...ranks] }));

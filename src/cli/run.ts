@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import { readYaml } from '../data/yaml_file.js';
-import { expectOneProcess } from '../distributed/process_environment.js';
+import type { LeadingProcess } from '../distributed/run_threads.js';
 import type { StudyConfig } from '../pipeline/config.js';
 import type { StageName } from '../pipeline/context.js';
 import type { Prediction } from '../pipeline/predict.js';
 import { formatDuration, type Progress } from '../pipeline/progress.js';
 import type { Services } from '../pipeline/services.js';
 import { addExpected } from '../report/expected.js';
-import { interruptible } from './interrupt.js';
 import { fetchMissing } from './models.js';
 import { addMeshOption, type GlobalOptions, overlay } from './options.js';
 import { modelsOf, predictPlan, renderPlan, withInterval } from './plan.js';
+import { leading } from './processes.js';
 
 const runExamples = `
 The file names a teacher, compressors, students and questions; examples/reference.yaml explains every key.
@@ -99,15 +99,14 @@ async function announce(config: StudyConfig, services: Services, progress: Progr
 
 /** Runs some stages of the study in `file`; default all. */
 export async function runStages(file: string, options: GlobalOptions, only?: readonly StageName[]): Promise<void> {
-  expectOneProcess('run');
   const { config, text } = await read(file, options);
-  await interruptible('The same command goes on from what is finished.', async (signal) => {
+  const work = async (signal: AbortSignal, leader: LeadingProcess | null): Promise<void> => {
     await fetchMissing(modelsOf(config), signal);
     const { createEngineServices } = await import('../pipeline/engine_services.js');
     const { createProgress } = await import('../pipeline/progress.js');
     const { runStudy } = await import('../pipeline/run.js');
     const progress = createProgress();
-    const services = createEngineServices(config, (line) => progress.note(line));
+    const services = createEngineServices(config, (line) => progress.note(line), leader);
     try {
       const prediction = await announce(config, services, progress);
       const { data, reports } = await runStudy(config, {
@@ -127,5 +126,7 @@ export async function runStages(file: string, options: GlobalOptions, only?: rea
     } finally {
       await services.close();
     }
-  });
+  };
+  const { studyTasks } = await import('../pipeline/study_tasks.js');
+  await leading(config, 'The same command goes on from what is finished.', work, studyTasks);
 }

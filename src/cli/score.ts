@@ -1,14 +1,17 @@
+import { availableParallelism } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { LoadedModel } from '../nn/load.js';
-import type { ModelConfig } from '../nn/model.js';
+import type { LeadingProcess } from '../distributed/run_threads.js';
+import type { ScoreLimits } from '../distributed/score_worker.js';
+import { UserError } from '../errors.js';
 import { createProgress } from '../pipeline/progress.js';
 import type { Message } from '../text/chat_template.js';
 import { PromptEncoder } from '../text/prompt_encoder.js';
+import type { ModelFiles } from '../weights/model_files.js';
 import { conclude } from './conclude.js';
-import { interruptible } from './interrupt.js';
-import { withModel } from './load.js';
-import { addRequiredOption, type GlobalOptions, integer } from './options.js';
+import { defaultDevice, withModel } from './load.js';
+import { addMeshOption, addRequiredOption, type GlobalOptions, integer } from './options.js';
+import { leading } from './processes.js';
 import { checkPrompts, hashFile, type PromptRow, readPrompts } from './prompts.js';
 import { checkOutput, RowOutput } from './row_output.js';
 
@@ -19,7 +22,8 @@ The first token has nothing before it, so its log-probability is null.
 
 Examples:
   $ compress-distill score --model smollm2-135m-instruct --input in.jsonl --out scores.jsonl
-  $ compress-distill score --model ./my-model --input tokens.jsonl --out scores.jsonl --dtype f32`;
+  $ compress-distill score --model ./my-model --input tokens.jsonl --out scores.jsonl --dtype f32
+  $ compress-distill score --model ./my-model --device cuda --mesh dp=8 --input in.jsonl --out scores.jsonl`;
 
 interface Options extends GlobalOptions {
   model: string;
@@ -62,42 +66,111 @@ export function addScore(program: Command): void {
     'JSONL: rows of {"id", "tokens"}, {"id", "prompt"} or {"id", "messages"}',
   );
   addRequiredOption(command, '--out <file>', 'JSONL to write; appears when every row is there');
+  addMeshOption(command);
 }
 
 async function score(options: Options): Promise<void> {
-  const { rows: total } = await checkPrompts(options.input);
-  checkOutput(options.out);
-  await interruptible('The same command goes on from the rows that are finished.', (signal) =>
-    withModel(options.model, options, (loaded) => scoreRows(loaded, options, total, signal)),
-  );
+  const { mesh = { dp: 1, tp: 1 } } = options;
+  if (mesh.tp > 1)
+    throw new UserError(
+      `Expected '--mesh' of 'score' to have whole models, tp=1, but received tp=${mesh.tp}; give 'dp' alone`,
+    );
+  await leading(options, 'The same command goes on from the rows that are finished.', async (signal, leader) => {
+    const { rows: total } = await checkPrompts(options.input);
+    checkOutput(options.out);
+    await withScoring(options, mesh.dp, leader, (scoring) => scoreRows(scoring, options, total, signal));
+  });
 }
 
-async function scoreRows(loaded: LoadedModel, options: Options, total: number, signal: AbortSignal): Promise<void> {
-  const { scoreDocuments } = await import('../engine/score_documents.js');
-  const { device, dtype } = loaded.model;
-  const key = [await hashFile(options.input), loaded.files.fingerprint, device.name, dtype];
-  const output = await RowOutput.open(options.out, key);
+/** What scores documents: one model here, or several. */
+interface Scoring {
+  readonly files: ModelFiles;
+  /** Beside the model, what the figures depend on. */
+  readonly numerics: readonly [device: string, dtype: string];
+  readonly limits: ScoreLimits;
+  /** Batches that are given out at once. */
+  readonly width: number;
+  score(documents: readonly (readonly number[])[]): Promise<(number | null)[][]>;
+}
+
+async function withScoring(
+  options: Options,
+  devices: number,
+  leader: LeadingProcess | null,
+  work: (scoring: Scoring) => Promise<void>,
+): Promise<void> {
+  const { model, device = defaultDevice, dtype, threads = availableParallelism() } = options;
+  if (devices === 1)
+    return withModel(model, options, async ({ model, files }) => {
+      const { scoreDocuments } = await import('../engine/score_documents.js');
+      const score = (documents: readonly (readonly number[])[]) => scoreDocuments(model, documents);
+      const { maxPositionEmbeddings: context, vocabSize } = model.config;
+      await work({
+        files,
+        numerics: [model.device.name, model.dtype],
+        limits: { context, vocabSize },
+        width: 1,
+        score,
+      });
+    });
+  const { resolveModel } = await import('../weights/model_files.js');
+  const { Scorers } = await import('../distributed/scorers.js');
+  const files = await resolveModel(model);
+  files.weights.close();
+  const scorers = await Scorers.create(devices, { model, device, dtype, threads }, leader);
+  try {
+    const score = (documents: readonly (readonly number[])[]) => scorers.score(documents);
+    const { limits, width } = scorers;
+    await work({ files, numerics: [device, dtype ?? 'f32'], limits, width, score });
+  } finally {
+    await scorers.close();
+  }
+}
+
+/** A batch that is being scored. */
+interface Scored {
+  readonly batch: readonly Row[];
+  readonly scores: Promise<(number | null)[][]>;
+}
+
+async function scoreRows(scoring: Scoring, options: Options, total: number, signal: AbortSignal): Promise<void> {
+  const { files } = scoring;
+  const output = await RowOutput.open(options.out, [
+    await hashFile(options.input),
+    files.fingerprint,
+    ...scoring.numerics,
+  ]);
   const meter = createProgress().start('score', total, output.rows, 'rows');
   const begin = performance.now();
   let tokens = 0;
   let failed = 0;
   let firstFailure: Failure | null = null;
-  const encoder = new PromptEncoder(loaded, loaded.files);
+  const encoder = new PromptEncoder(files, files);
+  const under: Scored[] = [];
+  const write = async ({ batch, scores: promised }: Scored): Promise<void> => {
+    const scores = await promised;
+    for (const row of batch) {
+      const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
+      if ('error' in scored) {
+        failed += 1;
+        firstFailure ??= scored;
+      } else tokens += scored.tokens.length;
+      output.append(scored);
+      meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
+    }
+  };
   try {
-    for await (const batch of batches(loaded, encoder, options, output)) {
+    for await (const batch of batches(scoring.limits, encoder, options, output)) {
       if (signal.aborted) break;
       const documents = batch.flatMap((row) => ('tokens' in row ? [row.tokens] : []));
-      const scores = documents.length > 0 ? await scoreDocuments(loaded.model, documents) : [];
-      for (const row of batch) {
-        const scored = 'error' in row ? row : withLogprobs(row, scores.shift()!);
-        if ('error' in scored) {
-          failed += 1;
-          firstFailure ??= scored;
-        } else tokens += scored.tokens.length;
-        output.append(scored);
-        meter.advance(1, 'error' in scored ? 0 : scored.tokens.length);
-      }
+      const scores = documents.length > 0 ? scoring.score(documents) : Promise.resolve([]);
+      scores.catch(() => {}); // it is told when its turn comes
+      under.push({ batch, scores });
+      if (under.length >= scoring.width) await write(under.shift()!);
     }
+    while (under.length > 0 && !signal.aborted) await write(under.shift()!);
+  } catch (error) {
+    if (!signal.aborted) throw error;
   } finally {
     await encoder.close();
   }
@@ -120,7 +193,7 @@ function withLogprobs(
 
 /** Rows in order, as many as fit into `batchTokens` and at least one; rows of a stopped run are passed over. */
 async function* batches(
-  loaded: LoadedModel,
+  limits: ScoreLimits,
   encoder: PromptEncoder,
   options: Options,
   output: RowOutput,
@@ -129,7 +202,7 @@ async function* batches(
   let size = 0;
   for await (const row of readPrompts(options.input)) {
     if (output.isFinished(String(row.id))) continue;
-    const next = await encodeRow(row, loaded.model.config, encoder);
+    const next = await encodeRow(row, limits, encoder);
     await nextTurn(); // a batch holds many short rows
     const length = 'tokens' in next ? next.tokens.length : 0;
     if (batch.length > 0 && size + length > options.batchTokens) {
@@ -144,10 +217,13 @@ async function* batches(
 }
 
 /** The row's tokens, or why it cannot be scored. */
-async function encodeRow({ id, prompt }: PromptRow, config: ModelConfig, encoder: PromptEncoder): Promise<Row> {
+async function encodeRow(
+  { id, prompt }: PromptRow,
+  { context, vocabSize }: ScoreLimits,
+  encoder: PromptEncoder,
+): Promise<Row> {
   try {
     const tokens = await encodePrompt(prompt, encoder);
-    const { maxPositionEmbeddings: context, vocabSize } = config;
     if (tokens.length === 0) return { id, error: 'Expected at least one token; remove the row' };
     if (tokens.length > context)
       return {

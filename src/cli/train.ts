@@ -74,7 +74,7 @@ async function trainFile(file: string, options: GlobalOptions): Promise<void> {
         validation = ` · validation ${validationLoss.toFixed(4)}${own === undefined ? '' : `, objective ${own.toFixed(4)}`}`;
       },
     };
-    const result = await withProcesses(config.mesh, async (processes) => {
+    const result = await withProcesses(config.mesh, config.device, async (processes) => {
       // The first process writes and speaks for all.
       if (processes === null || processes.rank === 0) return train(config, { ...options, processes });
       await train(config, { signal, processes });

@@ -13,3 +13,8 @@ export function buildFingerprint(): string {
   }
   return hash.digest('hex').slice(0, 12);
 }
+
+/** As package.json says it. */
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
+}

@@ -43,6 +43,11 @@ export function describeProcess({ rank, ranks }: ControlSetup, host: string): st
   return `process ${rank}${ranks === '' ? '' : ` (${ranks})`} at ${host}`;
 }
 
+/** Of facts that other files are no remedy for. */
+const remedies: Readonly<Record<string, string>> = {
+  'instruction set': 'set COMPRESS_DISTILL_ISA to one that all machines have (`compress-distill doctor` lists them)',
+};
+
 /** What keeps `theirs` from working with `ours`, process 0's; null: nothing. */
 export function mismatch(ours: ControlSetup, theirs: ControlSetup, host: string): string | null {
   const who = describeProcess(theirs, host);
@@ -50,7 +55,7 @@ export function mismatch(ours: ControlSetup, theirs: ControlSetup, host: string)
     return `Expected the same WORLD_SIZE on every process but process 0 has ${ours.size} and ${who} has ${theirs.size}; start all with the number of processes`;
   for (const [name, value] of Object.entries(ours.facts)) {
     if (theirs.facts[name] === value) continue;
-    return `Expected the same ${name} on every process but process 0 has ${value} and ${who} has ${theirs.facts[name] ?? 'none'}; start all from the same files`;
+    return `Expected the same ${name} on every process but process 0 has ${value} and ${who} has ${theirs.facts[name] ?? 'none'}; ${remedies[name] ?? 'start all from the same files'}`;
   }
   return null;
 }

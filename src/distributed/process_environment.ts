@@ -42,11 +42,3 @@ export function readProcessEnvironment(environment: NodeJS.ProcessEnv = process.
     timeoutSeconds: integer('RENDEZVOUS_SECONDS', 1, 1_000_000, 300),
   };
 }
-
-/** @throws {UserError} where a launcher has started several processes of a command that works in one */
-export function expectOneProcess(command: string): void {
-  if (readProcessEnvironment() === null) return;
-  throw new UserError(
-    `Expected '${command}' in one process but WORLD_SIZE is ${process.env.WORLD_SIZE}; start it once a machine, without a launcher: only 'train' goes across processes`,
-  );
-}

@@ -22,16 +22,19 @@ export class ProcessGroup {
   readonly size: number;
   /** Which process of its machine this is. */
   readonly localRank: number;
-  /** The same on all processes, and another one for every run: what names of communicators begin with. */
+  /** The same on all processes, and another one for every run. */
   name = '';
   /** Why the run cannot go on, once it cannot. */
   failure: UserError | null = null;
   private readonly worker: Worker;
   private readonly ended: Promise<unknown>;
   private readonly listeners = new Set<(process: number, message: unknown) => void>();
+  /** Messages that came before anybody listened. */
+  private readonly unheard: [process: number, message: unknown][] = [];
   private readonly failed = new Set<(error: UserError) => void>();
   private readonly gathering = new Map<number, (values: unknown[]) => void>();
   private rounds = 0;
+  private groups = 0;
   private left = false;
 
   /**
@@ -71,6 +74,11 @@ export class ProcessGroup {
     );
   }
 
+  /** A name for communicators of the run, the same on all processes that have asked as often. */
+  nextGroup(): string {
+    return `${this.name}-${++this.groups}`;
+  }
+
   /** What every process gives, in their order. All processes call it, as often as each other. */
   async gather<T>(value: T): Promise<T[]> {
     const round = this.rounds++;
@@ -84,9 +92,17 @@ export class ProcessGroup {
     this.order({ kind: 'message', process, message });
   }
 
+  /** @returns a function that ends it */
   onMessage(listener: (process: number, message: unknown) => void): () => void {
     this.listeners.add(listener);
+    for (const [process, message] of this.unheard.splice(0)) listener(process, message);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Called once, when the run cannot go on, or at once where it cannot any more. */
+  onFailure(listener: (error: UserError) => void): void {
+    if (this.failure === null) this.failed.add(listener);
+    else listener(this.failure);
   }
 
   /** Ends the run on all processes for a reason that names who failed. */
@@ -123,8 +139,10 @@ export class ProcessGroup {
   private hear(news: ControlNews): void {
     if (news.kind === 'joined') this.name = `run-${news.token}`;
     else if (news.kind === 'failed') this.end(news.why);
-    else if (news.kind === 'message') for (const listener of this.listeners) listener(news.process, news.message);
-    else {
+    else if (news.kind === 'message') {
+      if (this.listeners.size === 0) this.unheard.push([news.process, news.message]);
+      for (const listener of this.listeners) listener(news.process, news.message);
+    } else {
       this.gathering.get(news.round)?.(news.values);
       this.gathering.delete(news.round);
     }
@@ -132,7 +150,9 @@ export class ProcessGroup {
 
   private end(why: string): void {
     this.failure ??= new UserError(why);
-    for (const listener of [...this.failed]) listener(this.failure);
+    const listeners = [...this.failed];
+    this.failed.clear();
+    for (const listener of listeners) listener(this.failure);
   }
 }
 

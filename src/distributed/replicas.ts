@@ -1,6 +1,5 @@
-/** Data-parallel generation in one process: several whole engines, a worker thread and a device each, that share one queue of requests. */
+/** Data-parallel generation: several whole engines, a worker thread and a device each, that share one queue of requests. */
 
-import { Worker } from 'node:worker_threads';
 import { type Completion, refusal } from '../engine/completion.js';
 import { DEFAULT_MAX_NUM_SEQS, type EngineOptions } from '../engine/engine.js';
 import { EngineStoppedError } from '../engine/errors.js';
@@ -13,9 +12,10 @@ import { type MeshShape, rankDevice, rankThreads } from './mesh_shape.js';
 import type { OpenEngineOptions } from './open_engine.js';
 import { sumStatistics } from './replica_statistics.js';
 import type { ReplicaNews, ReplicaOrder } from './replica_worker.js';
-import { workerFile } from './worker_file.js';
+import { type LeadingProcess, type RunThread, startThread } from './run_threads.js';
+import { localRanks } from './with_processes.js';
 
-/** As of one engine, but for all replicas together: `device` is the first one's, `threads` are divided evenly, `engine` is of each. */
+/** As of one engine, but for all replicas of a process together: `device` is the first one's, `threads` are divided evenly, `engine` is of each. */
 export type ReplicasOptions = Omit<OpenEngineOptions, 'tp' | 'group'>;
 
 /** What a replica's thread starts from. */
@@ -33,10 +33,9 @@ interface Task {
 }
 
 interface Replica {
-  /** For messages: `replica 1 (cuda:1)`. */
+  /** For messages: `replica 1 (cuda:1)`, `replica 4 (process 1)`. */
   readonly name: string;
-  readonly worker: Worker;
-  readonly exited: Promise<unknown>;
+  readonly thread: RunThread;
   readonly tasks: Map<number, Task>;
   /** Samples that it has and has not finished. */
   outstanding: number;
@@ -64,10 +63,15 @@ export class Replicas extends RequestServer<Task> {
   /**
    * Starts the replicas of a mesh and resolves when all of them are ready.
    *
+   * @param leader where the mesh is that of several processes; each gets its share. Default: all are in this one.
    * @throws UserError for what keeps a replica from starting, naming it.
    */
-  static async create({ dp, tp }: MeshShape, options: ReplicasOptions): Promise<Replicas> {
-    const replicas = new Replicas(dp, tp, options);
+  static async create(
+    mesh: MeshShape,
+    options: ReplicasOptions,
+    leader: LeadingProcess | null = null,
+  ): Promise<Replicas> {
+    const replicas = new Replicas(mesh, options, leader);
     try {
       await new Promise<void>((resolve, reject) => {
         replicas.starting = { resolve, reject };
@@ -80,31 +84,24 @@ export class Replicas extends RequestServer<Task> {
     return replicas;
   }
 
-  private constructor(count: number, tp: number, options: ReplicasOptions) {
+  private constructor(mesh: MeshShape, options: ReplicasOptions, leader: LeadingProcess | null) {
     super();
-    const {
-      maxNumSeqs = DEFAULT_MAX_NUM_SEQS,
-      lookAhead = 4 * maxNumSeqs * count,
-      kvCacheFraction,
-    } = options.engine ?? {};
+    const { dp: count, tp } = mesh;
+    const here = localRanks(mesh, leader?.group ?? null).count / tp;
+    const { maxNumSeqs = DEFAULT_MAX_NUM_SEQS, lookAhead = 4 * maxNumSeqs * count } = options.engine ?? {};
     this.lookAhead = lookAhead;
     this.room = maxNumSeqs + Math.floor(maxNumSeqs / 8);
-    this.threads = rankThreads(options.threads, count);
+    this.threads = rankThreads(options.threads, here);
     const shared = rankDevice(options.device, 1) === options.device;
     // Replicas that share a memory start at the same time, so each sees all of it as free.
-    const engine = {
-      ...options.engine,
-      ...(shared && kvCacheFraction !== undefined && { kvCacheFraction: kvCacheFraction / count }),
-    };
-    this.replicas = Array.from({ length: count }, (_, index) =>
-      this.start(index, {
-        ...options,
-        device: rankDevice(options.device, index * tp),
-        threads: this.threads,
-        engine,
-        tp,
-      }),
-    );
+    const engine = { ...options.engine, ...(shared && { memoryShare: 1 / here }) };
+    const first = leader === null ? 0 : leader.group.localRank * here * tp;
+    this.replicas = Array.from({ length: count }, (_, index) => {
+      const process = Math.floor(index / here);
+      const before = (index % here) * tp + (process === 0 ? first : 0);
+      const setup = { ...options, device: rankDevice(options.device, before), threads: this.threads, engine, tp };
+      return this.start(index, setup, process === 0 ? null : { leader: leader!, process });
+    });
   }
 
   statistics(): EngineStatistics {
@@ -129,8 +126,8 @@ export class Replicas extends RequestServer<Task> {
     for (const stream of this.streams) await stream.settled();
     const end = async (replica: Replica): Promise<void> => {
       if (this.starting === null && !replica.dead) this.order(replica, { kind: 'close' });
-      else await replica.worker.terminate();
-      await replica.exited;
+      else replica.thread.terminate();
+      await replica.thread.ended;
     };
     await Promise.all(this.replicas.map(end));
   }
@@ -179,21 +176,29 @@ export class Replicas extends RequestServer<Task> {
   }
 
   private order(replica: Replica, order: ReplicaOrder): void {
-    replica.worker.postMessage(order);
+    replica.thread.send(order);
   }
 
-  private start(index: number, setup: ReplicaSetup): Replica {
-    const worker = new Worker(workerFile('src/distributed/replica_worker'), { workerData: setup });
+  private start(
+    index: number,
+    setup: ReplicaSetup,
+    elsewhere: { leader: LeadingProcess; process: number } | null,
+  ): Replica {
+    const source = 'src/distributed/replica_worker';
+    const events = {
+      message: (news: unknown) => this.hear(replica, news as ReplicaNews),
+      ended: (why: string) => this.end(replica, why, false),
+    };
+    const thread =
+      elsewhere === null
+        ? startThread(source, setup, events)
+        : elsewhere.leader.start(elsewhere.process, source, setup, events);
     const replica: Replica = {
-      name: `replica ${index} (${setup.device})`,
-      worker,
-      exited: new Promise((resolve) => worker.once('exit', resolve)),
+      name: `replica ${index} (${elsewhere === null ? setup.device : `process ${elsewhere.process}`})`,
+      thread,
       tasks: new Map(),
       ...{ outstanding: 0, statistics: null, report: '', dead: false },
     };
-    worker.on('message', (news: ReplicaNews) => this.hear(replica, news));
-    worker.on('error', (error) => this.end(replica, error.message, false));
-    worker.on('exit', (code) => this.end(replica, `its thread ended with code ${code}`, false));
     return replica;
   }
 
@@ -220,12 +225,12 @@ export class Replicas extends RequestServer<Task> {
     this.wake();
   }
 
-  /** Nothing more comes of a task; where samples are missing for a `reason`, they have failed. */
+  /** Nothing more comes of a task; where samples are missing for a `reason`, they have failed, unless nobody wants them any more. */
   private drop(task: Task, reason: string | null): void {
     const { stream, replica, position, left, id } = task;
     for (const index of left) {
       replica.outstanding--;
-      if (reason === null) stream.outstanding--;
+      if (reason === null || stream.aborted) stream.outstanding--;
       else stream.push({ position, make: () => refusal(id, index, 0, reason) });
     }
     left.clear();

@@ -20,6 +20,8 @@ import type { EngineStatistics } from './statistics.js';
 import { TensorParallelRunner } from './tensor_parallel_runner.js';
 
 export interface EngineOptions extends KvPlanOptions {
+  /** Part of the free memory that is this engine's, in (0, 1], where others on the device start beside it. Default 1. */
+  readonly memoryShare?: number;
   /** Most sequences that run at once. Default 128. */
   readonly maxNumSeqs?: number;
   /** Most tokens in one forward pass. Default 2048. */
@@ -77,6 +79,7 @@ const OPTIONS: readonly (keyof EngineOptions)[] = [
   'kvCacheBytes',
   'kvCacheFraction',
   'maxModelLen',
+  'memoryShare',
 ];
 
 /** The inference engine. It borrows the model, which may be trained at the same time; its own is the KV cache. */
@@ -110,7 +113,7 @@ export class Engine extends EngineLoop {
     const { invariant = model.device.statistics().accelerator !== null } = options;
     const config: SchedulerConfig = { maxNumSeqs, maxNumBatchedTokens, maxPrefillChunk, invariant };
     const activations = activationBytes(model, maxNumBatchedTokens, maxNumSeqs);
-    const free = availableMemory(model.device, model.group?.size ?? 1) - activations;
+    const free = (options.memoryShare ?? 1) * availableMemory(model.device, model.group?.size ?? 1) - activations;
     const share = model.device.statistics().accelerator ? GPU_SHARE : HOST_SHARE;
     const shape = { ...model.config, numKvHeads: model.kvHeads };
     const plan = planKvCache(shape, model.dtype, maxNumSeqs, Math.max(free, 0), options, share);

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { meshSize } from '../distributed/mesh_shape.js';
 import { Replicas } from '../distributed/replicas.js';
+import type { LeadingProcess } from '../distributed/run_threads.js';
 import { Engine } from '../engine/engine.js';
 import type { RequestServer } from '../engine/request_server.js';
 import { UserError } from '../errors.js';
@@ -20,6 +21,7 @@ import { measureRates } from './measure.js';
 import { measureTraining } from './measure_training.js';
 import { numericsOf } from './numerics.js';
 import type { OpenModel, Services, TextRequest, TextTokenizer } from './services.js';
+import { trainTask } from './study_tasks.js';
 import { textOf } from './text_of.js';
 
 /** Prompts that are enough to know how fast an engine is. */
@@ -52,10 +54,14 @@ function needTokenizer(model: string, tokenizer: Tokenizer | null): Tokenizer {
   throw new UserError(`Expected model '${model}' to have a tokenizer; put tokenizer.json into its folder`);
 }
 
-/** @param note is told how the memory of each opened model is used */
+/**
+ * @param note is told how the memory of each opened model is used
+ * @param leader where the mesh is that of several processes. Default: all is in this one
+ */
 export function createEngineServices(
   config: Pick<StudyConfig, 'device' | 'dtype' | 'threads' | 'engine' | 'mesh'>,
   note: (line: string) => void = () => {},
+  leader: LeadingProcess | null = null,
 ): Services {
   const deviceOptions = config.threads === undefined ? {} : { threads: config.threads };
   const described = new Map<string, ReturnType<typeof describeModel>>();
@@ -113,7 +119,7 @@ export function createEngineServices(
     const files = await resolveModel(model, text);
     files.weights.close();
     const setup = { model, text, adapter, device, dtype, threads, engine: config.engine };
-    const engine = await Replicas.create(mesh, setup);
+    const engine = await Replicas.create(mesh, setup, leader);
     return { loaded: null, files, engine, close: () => engine.close() };
   };
 
@@ -150,7 +156,9 @@ export function createEngineServices(
     },
     async train(settings, options) {
       await close(); // The trainer loads the model itself; two of them need not fit.
-      const { steps, trainedTokens, seconds, finalLoss } = await train(settings, options);
+      leader?.task(trainTask, settings);
+      const processes = leader?.group ?? null;
+      const { steps, trainedTokens, seconds, finalLoss } = await train(settings, { ...options, processes });
       return { steps, trainedTokens, seconds, finalLoss, devices: meshSize(settings.mesh) };
     },
     async machine() {
@@ -181,7 +189,14 @@ export function createEngineServices(
     async measureTraining(settings, work) {
       await close();
       const { tokenizer } = await describe(settings.model);
-      return measureTraining(settings, plainTokenizer(needTokenizer(settings.model, tokenizer)), work);
+      const text = plainTokenizer(needTokenizer(settings.model, tokenizer));
+      if (leader === null) return measureTraining(settings, text, work);
+      // This process tries out its share, and the others are taken to be as fast.
+      const { size } = leader.group;
+      const dp = settings.mesh.dp / size;
+      const own = { ...settings, mesh: { ...settings.mesh, dp }, fullyShard: settings.fullyShard && dp > 1 };
+      const { tokensPerSecond, ...rates } = await measureTraining(own, text, work);
+      return { ...rates, tokensPerSecond: size * tokensPerSecond };
     },
     close,
   };

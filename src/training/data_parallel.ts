@@ -30,7 +30,7 @@ export async function trainDataParallel(
   const { first, count } = localRanks(mesh, processes);
   const setup = {
     ...common,
-    group: `${processes?.name ?? process.pid}-training-${++groups}`,
+    group: processes?.nextGroup() ?? `training-${process.pid}-${++groups}`,
     processOf: Array.from({ length: processes === null ? 0 : common.ranks }, (_, rank) => Math.floor(rank / count)),
   };
   const place = (index: number) => ({

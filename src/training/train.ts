@@ -159,9 +159,12 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   }
   signal?.throwIfAborted();
   throw processes
-    ? new UserError('Stopped with the first process')
+    ? new StoppedByFirst('Stopped with the first process')
     : new Error('Expected the run to be finished or aborted');
 }
+
+/** In a process other than the first: that one was told to stop, and has kept a checkpoint. */
+export class StoppedByFirst extends UserError {}
 
 /** What the first process has to say; its own value where there is one process. */
 async function ofTheFirst<T>(processes: ProcessGroup | null, value: T): Promise<T> {

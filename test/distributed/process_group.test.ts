@@ -42,6 +42,11 @@ describe('processes that meet', () => {
       (rank) => ({ work: { facts: { settings: `${rank}` } } }),
       /^Expected the same settings on every process but process 0 has 0 and process 1 .* has 1; start all from the same files$/,
     ],
+    [
+      'another instruction set',
+      (rank) => ({ work: { facts: { 'instruction set': ['avx512', 'avx2'][rank]! } } }),
+      /^Expected the same instruction set on every process but process 0 has avx512 and process 1 .* has avx2; set COMPRESS_DISTILL_ISA to one that all machines have/,
+    ],
   ])('%s: the same line on each', async (_, of, message) => {
     const found = errors(
       await runProcesses(

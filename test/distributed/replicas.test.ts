@@ -1,6 +1,6 @@
-import type { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Replicas, type ReplicasOptions } from '../../src/distributed/replicas.js';
+import type { RunThread } from '../../src/distributed/run_threads.js';
 import type { Completion } from '../../src/engine/completion.js';
 import type { GenerateRequest } from '../../src/engine/prompt.js';
 import { bits, fixtures, mixedRequests, run, tinyModel } from '../engine/tiny_model.js';
@@ -129,9 +129,9 @@ describe('replicas of an engine', () => {
 
   it('fails what a replica had when it dies, finishes the rest, and says which one it was', async () => {
     const replicas = await start(2, { maxNumSeqs: 2 });
-    const [, { worker }] = (replicas as unknown as { replicas: { worker: Worker }[] }).replicas as [
+    const [, { thread }] = (replicas as unknown as { replicas: { thread: RunThread }[] }).replicas as [
       never,
-      { worker: Worker },
+      { thread: RunThread },
     ];
     const completions: Completion[] = [];
     let given = 0;
@@ -140,7 +140,7 @@ describe('replicas of an engine', () => {
     }
     const reading = (async () => {
       for await (const completion of replicas.generate(source()))
-        if (completions.push(completion) === 4) void worker.terminate();
+        if (completions.push(completion) === 4) thread.terminate();
     })();
     await expect(reading).rejects.toThrow(/^replica 1 \(cpu\): its thread ended with code 1$/);
     const failed = completions.filter(({ finishReason }) => finishReason === 'error');
@@ -149,6 +149,17 @@ describe('replicas of an engine', () => {
     expect(completions.some(({ finishReason, tokens }) => finishReason === 'length' && tokens.length > 2)).toBe(true);
     expect(new Set(completions.map(({ id }) => id)).size).toBe(completions.length);
     await expect(collect(replicas.generate([short('late')]))).rejects.toThrow(/^replica 1/);
+  });
+
+  it('divides the memory that is free among those on one device', async () => {
+    const free = async (count: number): Promise<number> => {
+      const [, value, unit] = /, ([\d.]+) ([KMG])iB stay free/.exec((await start(count)).startupReport())!;
+      await open!.close();
+      return Number(value) * 1024 ** 'KMG'.indexOf(unit!);
+    };
+    const [all, half] = [await free(1), await free(2)];
+    expect(half / all).toBeGreaterThan(0.25);
+    expect(half / all).toBeLessThan(0.75); // others take and give back memory meanwhile
   });
 
   it.each([

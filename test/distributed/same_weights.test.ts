@@ -36,6 +36,6 @@ it('gives every process as many ranks, whole replicas', () => {
   expect(localRanks({ dp: 4, tp: 2 }, { rank: 1, size: 2 })).toEqual({ first: 4, count: 4 });
   expect(localRanks({ dp: 3, tp: 1 }, null)).toEqual({ first: 0, count: 3 });
   expect(() => localRanks({ dp: 3, tp: 2 }, { rank: 0, size: 2 })).toThrow(
-    /^Expected the mesh to have a multiple of WORLD_SIZE \(2 processes\) as 'dp' but received 3/,
+    /^Expected the mesh to have a multiple of WORLD_SIZE \(2 processes\) as 'dp' but received dp=3,tp=2/,
   );
 });
