@@ -183,6 +183,8 @@ CASES(paged_attention) {
     Paged{{1, 3}, {1100, 1030}, 16, 8, 1, 128}.listed(dtype, false, "long contexts");
     Paged{{1, 40}, {150, 130}, 16, 4, 4, 64, 70}.listed(dtype, true, "window of 70");
     Paged{{1, 2}, {90, 3}, 16, 2, 1, 256}.listed(dtype, false, "head size 256");
+    Paged{{1, 1, 3, 1}, {1024, 17, 40, 1025}, 16, 20, 1, 64}.listed(dtype, true, "20 heads on one, one split and two");
+    Paged{{1, 1}, {2080, 1}, 7, 3, 1, 128, 1040}.listed(dtype, false, "window over two splits of three");
   }
 }
 

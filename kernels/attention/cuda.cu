@@ -3,6 +3,7 @@
 #include "cuda_decode.h"
 #include "cuda_forward.h"
 #include "cuda_heads.h"
+#include "cuda_hopper_decode.h"
 #include "cuda_hopper_forward.h"
 
 namespace cd::cuda {
@@ -64,6 +65,33 @@ void number(const Call& call, const Forward<T, Keys, C>& forward, int64_t mostKe
   launch(call, 1, kNumberThreads, 0, numberPieces, forward.documents, call[0].shape[0], mostKeys, rowsPerPiece, fewest, pieces,
          FailureReport(call));
 }
+
+// The splits of one-token sequences.
+template <int D, class C>
+void launchSplits(const Call& call, const Forward<BFloat16, PagedKeys, C>& forward, const Splits& splits, unsigned groups) {
+  const Documents& documents = forward.documents;
+  const dim3 grid(static_cast<unsigned>(documents.count), static_cast<unsigned>(groups * ceilDiv(documents.heads, kDecodeRows)),
+                  static_cast<unsigned>(splits.count));
+  launch(call, grid, 32, sizeof(ForwardTiles<D, 1>), attendSplits<D, C>, forward, splits, static_cast<int>(groups));
+}
+
+template <int D, class C, int kTiles>
+void launchHopperTiles(const Call& call, const Forward<BFloat16, PagedKeys, C>& forward, const Splits& splits,
+                       const SplitList& list, unsigned groups) {
+  using Shape = HopperDecode<D, C, kTiles>;
+  const int64_t most = int64_t{forward.documents.count} * splits.count * groups * ceilDiv(forward.documents.heads, Shape::kHeads);
+  launch(call, static_cast<unsigned>(most < kDecodeBlocks ? most : kDecodeBlocks), Shape::kThreads,
+         sizeof(typename Shape::Shared), attendSplitsHopper<D, C, kTiles>, forward, splits, list, static_cast<int>(groups));
+}
+
+template <int D, class C>
+void launchHopperSplits(const Call& call, const Forward<BFloat16, PagedKeys, C>& forward, const Splits& splits,
+                        const SplitList& list, unsigned groups) {
+  // Sixteen heads at once where registers hold them.
+  if constexpr (D < 256)
+    if (forward.documents.heads > 8) return launchHopperTiles<D, C, 2>(call, forward, splits, list, groups);
+  launchHopperTiles<D, C, 1>(call, forward, splits, list, groups);
+}
 }  // namespace
 
 void attention(const Call& call) {
@@ -99,30 +127,34 @@ void paged_attention(const Call& call) {
   const PagedKeys keys{blockTable.as<int32_t>(),         blockTable.rowStride,
                        static_cast<int>(cache.shape[1]), static_cast<int>(groups),
                        static_cast<int>(cache.shape[0]), FailureReport(call)};
-  const bool tiles = takesTiles(call, {0, 1, 2, 7});
+  const bool tiles = takesTiles(call, {0, 1, 2, 7}), hopper = tiles && hopperKernels();
   const int splitCount = tiles ? splitsFor(mostKeys) : 0;
   const int64_t places = sequences * H * splitCount;
-  const int64_t pieceBytes = rounded((sequences + 2) * 4), softmaxBytes = rounded(places * 8);
-  char* const memory = call.scratch<char>(pieceBytes + softmaxBytes + places * D * 4);
-  int32_t* const pieces = reinterpret_cast<int32_t*>(memory);
-  const Splits splits{reinterpret_cast<float*>(memory + pieceBytes + softmaxBytes),
-                      reinterpret_cast<float2*>(memory + pieceBytes), splitCount};
+  const int64_t listBytes = rounded((sequences + 2) * 4), softmaxBytes = rounded(places * 8);
+  char* const memory = call.scratch<char>(2 * listBytes + softmaxBytes + places * D * 4);
+  int32_t *const pieces = reinterpret_cast<int32_t*>(memory), *const splitNumbers =
+                                                                  reinterpret_cast<int32_t*>(memory + listBytes);
+  const Splits splits{reinterpret_cast<float*>(memory + 2 * listBytes + softmaxBytes),
+                      reinterpret_cast<float2*>(memory + 2 * listBytes), splitCount};
+  const SplitList list{splitNumbers, splitNumbers + sequences + 1};
   withCache(q.dtype, cache.dtype, [&](auto query, auto cached) {
     using Element = decltype(query);
     using Cached = decltype(cached);
     const auto forward = forwardOf<Element, Cached>(call, keys, groups, 4, call[5].as<int32_t>(), pieces, 6, 7, nullptr);
     const int rows = tiles ? 16 * kPieceWarps : kRowWarps, heads = forward.documents.heads;
-    number(call, forward, mostKeys, rows, tiles ? 2 : 1, pieces);
+    if (hopper)
+      launch(call, 1, kNumberThreads, 0, numberSplits, forward.documents, T, mostKeys, rows, forward.window, pieces, list,
+             FailureReport(call));
+    else number(call, forward, mostKeys, rows, tiles ? 2 : 1, pieces);
     if (q.elements() == 0) return;
     const unsigned count = mostPieces(T, heads, sequences, rows);
     if constexpr (std::is_same_v<Element, BFloat16>) {
       if (tiles)
         return withHeadSize(D, [&](auto size) {
-          launchPieces<size()>(call, forward, count, static_cast<unsigned>(groups));
-          const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(groups * ceilDiv(heads, kDecodeRows)),
-                          static_cast<unsigned>(splitCount));
-          launch(call, grid, 32, sizeof(ForwardTiles<size(), 1>), attendSplits<size(), Cached>, forward, splits,
-                 static_cast<int>(groups));
+          const unsigned parts = static_cast<unsigned>(groups);
+          launchPieces<size()>(call, forward, count, parts);
+          if (!hopper) launchSplits<size()>(call, forward, splits, parts);
+          else launchHopperSplits<size()>(call, forward, splits, list, parts);
           launch(call, static_cast<unsigned>(ceilDiv(sequences * H, kJoinWarps)), 32 * kJoinWarps, 0, joinSplits<size(), Cached>,
                  forward, splits);
         });

@@ -50,12 +50,14 @@ __device__ __forceinline__ Piece findPiece(const Documents& documents, unsigned 
 
 constexpr int kNumberThreads = 256;
 
-// One block checks the bounds and numbers the pieces of every document of at least `fewest` queries. When something does not
-// fit, there is no piece at all.
-static __global__ void __launch_bounds__(kNumberThreads)
-    numberPieces(Documents documents, int64_t tokens, int64_t mostKeys, int rowsPerPiece, int fewest, int32_t* pieces,
-                 FailureReport fail) {
-  SHARED(int[kNumberThreads], sums);
+// One block checks the bounds and numbers the pieces of every document of at least `fewest` queries, and its splitsOf(document)
+// splits: splits [count + 1], each document's first one and the total, or null. When something does not fit, there are none at
+// all.
+template <class SplitsOf>
+__device__ __forceinline__ void numberAll(const Documents& documents, int64_t tokens, int64_t mostKeys, int rowsPerPiece,
+                                          int fewest, int32_t* pieces, int32_t* splits, SplitsOf&& splitsOf,
+                                          const FailureReport& fail) {
+  SHARED(int64_t[kNumberThreads], sums);  // of pieces, and 2³² times those of splits
   const int thread = static_cast<int>(threadIdx.x);
   bool bad = false;
   if (thread == 0 && documents.bounds[0] != 0) {
@@ -79,27 +81,37 @@ static __global__ void __launch_bounds__(kNumberThreads)
   if (thread == 0 && !bad && last != tokens) fail(kEnd, last);
   bad = bad || last != tokens;
 
-  int total = 0;
+  int64_t total = 0;
   for (int start = 0; start < documents.count; start += kNumberThreads) {
     const int b = start + thread;
     const int queries = b < documents.count && !bad ? documents.queries(b) : 0;
-    const int mine = queries < fewest ? 0 : static_cast<int>(ceilDiv(int64_t{queries} * documents.heads, rowsPerPiece));
+    int64_t mine = queries < fewest ? 0 : ceilDiv(int64_t{queries} * documents.heads, rowsPerPiece);
+    if (queries > 0) mine += int64_t{splitsOf(b)} << 32;
     sums[thread] = mine;
     __syncthreads();
     for (int distance = 1; distance < kNumberThreads; distance *= 2) {
-      const int before = thread >= distance ? sums[thread - distance] : 0;
+      const int64_t before = thread >= distance ? sums[thread - distance] : 0;
       __syncthreads();
       sums[thread] += before;
       __syncthreads();
     }
-    if (b < documents.count) pieces[b] = total + sums[thread] - mine;
+    const int64_t first = total + sums[thread] - mine;
+    if (b < documents.count) pieces[b] = static_cast<int32_t>(first);
+    if (b < documents.count && splits) splits[b] = static_cast<int32_t>(first >> 32);
     total += sums[kNumberThreads - 1];
     __syncthreads();
   }
   if (thread == 0) {
-    pieces[documents.count] = total;
+    pieces[documents.count] = static_cast<int32_t>(total);
     pieces[documents.count + 1] = !bad;
+    if (splits) splits[documents.count] = static_cast<int32_t>(total >> 32);
   }
+}
+
+static __global__ void __launch_bounds__(kNumberThreads)
+    numberPieces(Documents documents, int64_t tokens, int64_t mostKeys, int rowsPerPiece, int fewest, int32_t* pieces,
+                 FailureReport fail) {
+  numberAll(documents, tokens, mostKeys, rowsPerPiece, fewest, pieces, nullptr, [](int) { return 0; }, fail);
 }
 
 // The most pieces of `rowsPerPiece` that documents of these tokens can have: one is unfinished in each.
@@ -131,13 +143,17 @@ struct PagedKeys {
   int blockSize, groups, blocks;
   FailureReport fail;
 
-  __device__ int64_t row(int document, int key, int group) const {
+  __device__ int64_t slot(int document, int key) const {
     const int place = key / blockSize, block = table[document * tableStride + place];
     if (block < 0 || block >= blocks) {
       fail(kBlock, block, place, document);
       return -1;
     }
-    return (int64_t{block} * blockSize + key % blockSize) * groups + group;
+    return int64_t{block} * blockSize + key % blockSize;
+  }
+  __device__ int64_t row(int document, int key, int group) const {
+    const int64_t found = slot(document, key);
+    return found < 0 ? -1 : found * groups + group;
   }
 };
 

@@ -66,6 +66,14 @@ inline void loadMatrix(LoadMatrix** lanes) {
       lanes[lane]->registers[matrix] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
     }
 }
+
+struct Transpose {
+  uint32_t given, result;
+};
+inline void transposeMatrix(Transpose** lanes) {
+  const auto at = [&](int row, int column) { return lanes[row * 4 + column / 2]->given >> (16 * (column % 2)) & 0xffffu; };
+  for (int lane = 0; lane < 32; ++lane) lanes[lane]->result = at(lane % 4 * 2, lane / 4) | at(lane % 4 * 2 + 1, lane / 4) << 16;
+}
 }  // namespace emulated
 #endif
 
@@ -119,6 +127,19 @@ __device__ __forceinline__ void loadMatrix(uint32_t* registers, const BFloat16* 
                  : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
                  : "r"(address)
                  : "memory");
+#endif
+}
+
+// A matrix of 8 × 8 bf16 in registers, (lane / 4, 2·(lane % 4)) and its right neighbour in each, transposed. All lanes must call.
+__device__ __forceinline__ uint32_t transposeMatrix(uint32_t pair) {
+#if defined(CD_EMULATE)
+  emulated::Transpose mine{pair, 0};
+  emulation::meet(kAllLanes, mine, emulated::transposeMatrix, "transposeMatrix", {__FILE__, __LINE__});
+  return mine.result;
+#else
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
 #endif
 }
 

@@ -22,10 +22,9 @@ describe.each(deviceNames.filter((name) => name.startsWith('cuda')))('on %s', (n
     await device.close();
   });
 
-  const requests = () => mixedRequests(8, config.vocab_size);
-  async function run(options: EngineOptions) {
+  async function run(options: EngineOptions, requests = 8) {
     const engine = Engine.create(loaded, { blockSize: 8, ...options });
-    const completions = await engine.generateAll(requests());
+    const completions = await engine.generateAll(mixedRequests(requests, config.vocab_size));
     const statistics = engine.statistics();
     await engine.close();
     expect(completions.filter(({ finishReason }) => finishReason === 'error')).toEqual([]);
@@ -48,6 +47,12 @@ describe.each(deviceNames.filter((name) => name.startsWith('cuda')))('on %s', (n
     const preempted = await run({ maxNumSeqs: 8, ...cacheOfOneContext });
     expect(preempted.statistics.preemptions).toBeGreaterThan(0);
     for (const other of [batches, chunks, preempted]) expect(other.bits).toBe(expected);
+  });
+
+  it('with keys and values in fp8 too', async () => {
+    const kvCacheDtype = 'fp8';
+    const { bits } = await run({ ...alone, kvCacheDtype }, 3);
+    expect((await run({ maxNumSeqs: 8, maxPrefillChunk: 8, kvCacheDtype }, 3)).bits).toBe(bits);
   });
 
   it('and would not, if the last token of a long prompt were computed on its own or not as it comes', async () => {

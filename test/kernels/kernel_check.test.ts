@@ -36,8 +36,10 @@ describe('kernel-check', () => {
   });
 
   it('runs the kernels for Hopper where they are asked for', { timeout: 300_000 }, async () => {
-    const found = await output(built('kernel-check'), ['--op', 'attention'], { COMPRESS_DISTILL_HOPPER_KERNELS: '1' });
-    expect(found).toMatch(/^\d{2,} cases, 0 failed\./m);
+    for (const op of ['attention', 'paged_attention']) {
+      const found = await output(built('kernel-check'), ['--op', op], { COMPRESS_DISTILL_HOPPER_KERNELS: '1' });
+      expect(found).toMatch(/^\d{2,} cases, 0 failed\./m);
+    }
   });
 
   it('touches nothing beyond its tensors, watched by the sanitizers', { timeout: 600_000 }, async () => {
