@@ -1,6 +1,7 @@
 // What a device's queue holds: an operation, a job of the stream's thread (a copy, a file read, a fence), or a replay.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -31,10 +32,12 @@ struct Command {
   bool stepwise = false;                // they follow as commands of their own
   std::vector<Failure> failures;        // else: what they reported
 
-  int64_t after = 0;                      // the collective that it comes behind; 0: none
-  Poison poison;                          // why it did not run
-  uint64_t fence = 0;                     // on an accelerator: the fence behind it, 0: none
-  void *start = nullptr, *end = nullptr;  // and when its kernel ran, in a profile
+  int64_t after = 0;                              // the collective that it comes behind; 0: none
+  std::chrono::steady_clock::time_point since{};  // of one that other ranks take part in: when it was launched
+  size_t concluded = 0;                           // and of how many of its communicators the others say that all is well
+  Poison poison;                                  // why it did not run
+  uint64_t fence = 0;                             // on an accelerator: the fence behind it, 0: none
+  void *start = nullptr, *end = nullptr;          // and when its kernel ran, in a profile
 
   void clear();
 };

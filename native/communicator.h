@@ -106,7 +106,7 @@ class Communicator : public Collective {
   uint64_t meetings_ = 0, step_ = 0, concluded_ = 0;
   bool inside_ = false, left_ = false;       // under the group's mutex: in a collective on its own thread; `leave` was called
   Clock::time_point since_;                  // when the present wait began
-  bool warned_ = false;                      // in it
+  std::atomic<bool> warned_{false};          // in it
   std::vector<const char*> views_;           // what `meet` returns
   std::vector<std::vector<char>> received_;  // by rank, from other processes
   std::shared_ptr<Link> link_;

@@ -27,6 +27,8 @@ void Command::clear() {
   stepwise = false;
   failures.clear();
   after = 0;
+  since = {};
+  concluded = 0;
   poison.reset();
   fence = 0;
   start = end = nullptr;

@@ -115,7 +115,7 @@ class Device {
   bool nothingNew() const;
   void launch(Command& command, Failure* failure, int32_t* failureCount);
   void replayHere(Recording& recording);
-  void launchKernel(Command& command, Failure* failure, int32_t* failureCount);
+  void launchKernel(Command& command, Failure* failure, int32_t* failureCount, bool captured = false);
   bool prepare(Command& command);
   void run(Command& command, const Call& call);
   void retire(Command& command, const Failure* failure);
@@ -130,6 +130,13 @@ class Device {
   void takeLent(Storage& storage);
   void launchCollective(Command& command);
   bool isCollectiveThrough(Command& command, bool reached, double seconds);
+
+  // Commands of this stream that other ranks take part in: of recordings, on an accelerator
+  std::vector<int> meetings(const Command& command) const;
+  void awaitRanks(Command& command);
+  bool isConcluded(Command& command);
+  void watchMeetings();
+  void leaveMeetings(const Command& replay, const std::string& why);
 
   // On an accelerator
   void launchAhead(std::unique_ptr<Command> command);

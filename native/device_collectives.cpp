@@ -1,5 +1,5 @@
 // Collectives: enqueued on the JavaScript thread, handed by the stream's thread to a stream of their own when their turn has
-// come.
+// come. Those of a recording run where they are recorded, on the stream of the operations.
 #include <algorithm>
 
 #include "device.h"
@@ -30,9 +30,7 @@ int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
 }
 
 void Device::enqueueCollective(std::unique_ptr<Command> command) {
-  if (recording_)
-    throw Error(std::string("Expected operations of this device alone while recording but received ") + command->op->name +
-                ", which waits for other ranks; leave it out of the recording");
+  if (recording_) return recording_->add(std::move(command));
   const int64_t number = collectiveStream_->number();
   for (const std::shared_ptr<Storage>& storage : command->storages)
     if (storage) storage->collective = number;

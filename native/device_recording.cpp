@@ -80,7 +80,8 @@ void Device::launchGraph(Command& replay) {
   try {
     if (!recording.isReady(scratch_.generation()))
       recording.capture(scratch_.generation(), [this](Command& command, Failure* failure, int32_t* failureCount) {
-        launch(command, failure, failureCount);
+        if (command.op) launchKernel(command, failure, failureCount, true);
+        else launch(command, failure, failureCount);
       });
     recording.launch(replay.failures);
     ++graphReplays_;
@@ -98,11 +99,15 @@ void Device::retireReplay(const Command& replay) {
   if (replay.stepwise) return;
   const bool reported = !replay.failures.empty() && replay.failures[0].claimed != 0;  // the first one holds their count
   if (!replay.poison && !reported && !recording.dependsOnPoison()) return;
+  Poison first = replay.poison;
   for (size_t index = 0; index < recording.commands().size(); ++index) {
     Command command(*recording.commands()[index]);
     command.poison = replay.poison;
     retire(command, recording.failureOf(index, replay.failures));
+    if (!first) first = command.poison;
   }
+  // The others wait for a word on all of it: whatever failed here, they cannot go on.
+  if (first) leaveMeetings(replay, *first);
 }
 
 }  // namespace cd

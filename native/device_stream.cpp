@@ -91,6 +91,8 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
   }
   if (command.after > 0) awaitLaunch(command.after);
   if (command.after > 0 && !collectiveStream_->follow(command.after)) command.poison = poisonOf("The device was closed");
+  if (accelerator_ && !command.poison) awaitRanks(command);
+  if (accelerator_ && command.poison) return;
   if (command.op) return launchKernel(command, failure, failureCount);
   if (command.replayed) {
     if (!accelerator_) replayHere(*command.replayed);
@@ -106,10 +108,11 @@ void Device::launch(Command& command, Failure* failure, int32_t* failureCount) {
   }
 }
 
-void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCount) {
+void Device::launchKernel(Command& command, Failure* failure, int32_t* failureCount, bool captured) {
   if (!prepare(command)) return;
   Call call{command.op, command.tensors.data(), command.attributes.data(), &parallel_, &scratch_, collectives_.data()};
   call.groups = command.groups;
+  call.captured = captured;
   if (accelerator_) {
     call.stream = accelerator_->stream();
     call.failure = failure;
@@ -236,8 +239,12 @@ bool Device::retirePassed() {
     return true;
   }
   // What waits for a collective is not waited for here: other ranks may need what is launched next.
-  for (size_t index = 0; index < count; ++index)
+  for (size_t index = 0; index < count; ++index) {
     if (launched_[index]->after > 0 && !collectiveStream_->isSettled(launched_[index]->after)) count = index;
+    // Whether one that others take part in went well here is known when those before it are retired.
+    else if (!meetings(*launched_[index]).empty() && (index > 0 || !isConcluded(*launched_[index]))) count = index;
+  }
+  if (count == 0) watchMeetings();
   if (count > 0) retireLaunched(count);
   return count > 0;
 }
@@ -260,6 +267,7 @@ void Device::retireLaunched(size_t count) {
     launched_.pop_front();
     const Failure* failure = failures.empty() ? nullptr : &failures[number % FailureLog::kPlaces];
     if (lost_) command->poison = lost_;
+    while (!isConcluded(*command)) std::this_thread::sleep_for(kPollEvery);
     retire(*command, failure && failure->claimed ? failure : nullptr);
     command->clear();
     retired_.push_back(std::move(command));

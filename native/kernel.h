@@ -182,7 +182,8 @@ struct Call {
   void* stream = nullptr;
   Failure* failure = nullptr;
   int32_t* failureCount = nullptr;
-  int groups = 1;  // of tensors and attributes, where the operation takes several
+  int groups = 1;         // of tensors and attributes, where the operation takes several
+  bool captured = false;  // into a graph: the ranks of a collective meet once for all of the graph, and not here
 
   const Tensor& operator[](int index) const { return tensors[index]; }
   double attribute(int index) const { return attributes[index]; }

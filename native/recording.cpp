@@ -16,6 +16,7 @@ Recording::~Recording() {
 void Recording::add(std::unique_ptr<Command> command) {
   for (const std::shared_ptr<Storage>& storage : command->storages)
     if (storage) (storage->pool == pool_ ? inside_ : outside_).insert(storage);
+  if (command->op && command->op->collective) communicators_.insert(static_cast<int>(command->attributes[0]));
   places_.push_back(command->op && command->op->explain ? reportCount_++ : 0);
   commands_.push_back(std::move(command));
 }

@@ -19,6 +19,7 @@ class Recording {
 
   const std::shared_ptr<Pool>& pool() const { return pool_; }
   const std::vector<std::unique_ptr<Command>>& commands() const { return commands_; }
+  const std::set<int>& communicators() const { return communicators_; }  // of its collectives, by number
   void add(std::unique_ptr<Command> command);
   void expectLive() const;  // throws Error when a tensor that it uses, and that is not its own, was disposed
 
@@ -37,6 +38,7 @@ class Recording {
   Accelerator* accelerator_;
   std::shared_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Command>> commands_;
+  std::set<int> communicators_;
   std::vector<size_t> places_;                           // by command: 0 where it reports nothing
   std::set<std::shared_ptr<Storage>> inside_, outside_;  // what the operations use: of its pool, and of others
   void* graph_ = nullptr;

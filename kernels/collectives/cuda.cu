@@ -42,7 +42,7 @@ template <class Launch>
 void collective(const Call& call, Share share, int root, Launch&& launch) {
   Collective& group = call.collective(static_cast<int>(call.attribute(0)));
   if (!group.link()) group.attach(std::make_unique<nccl::Rank>(group));
-  group.announce({call.op->name, share, call[0].dtype, call[0].elements(), root});
+  if (!call.captured) group.announce({call.op->name, share, call[0].dtype, call[0].elements(), root});
   static_cast<nccl::Rank*>(group.link())->run(call.op->name, [&](nccl::Communicator communicator) {
     return launch(nccl::Interface::get(), communicator);
   });

@@ -41,15 +41,14 @@ class EmulatedCommunicator {
   }
 
   // body(what every rank brings), between two barriers; nothing when this rank is aborted.
-  int run(const void* from, const std::function<void(const char* const*)>& body) {
+  void run(const void* from, const std::function<void(const char* const*)>& body) {
     std::unique_lock lock(group_->mutex);
     group_->from[rank_] = static_cast<const char*>(from);
-    if (!barrier(lock)) return kSuccess;
+    if (!barrier(lock)) return;
     lock.unlock();
     body(group_->from.data());
     lock.lock();
     barrier(lock);
-    return kSuccess;
   }
   // Memory stays until the program ends: a call of another thread may still be inside.
   void abort() {
@@ -115,34 +114,45 @@ inline Interface emulatedInterface() {
     return kSuccess;
   };
   api.allReduce = [](const void* from, void* to, size_t count, int type, int, Communicator communicator, void*) {
-    Comm& comm = Comm::of(communicator);
-    std::vector<char> sum(count * static_cast<size_t>(bytesOf(type)));
-    const int status = comm.run(from, [&](const char* const* parts) {
-      sumParts(dtypeOf(type), parts, comm.size(), sum.data(), static_cast<int64_t>(count));
+    emulation::onStream([=] {
+      Comm& comm = Comm::of(communicator);
+      std::vector<char> sum(count * static_cast<size_t>(bytesOf(type)));
+      comm.run(from, [&](const char* const* parts) {
+        sumParts(dtypeOf(type), parts, comm.size(), sum.data(), static_cast<int64_t>(count));
+      });
+      placePart(static_cast<char*>(to), sum.data(), static_cast<int64_t>(sum.size()));  // the others have read what was there
     });
-    placePart(static_cast<char*>(to), sum.data(), static_cast<int64_t>(sum.size()));  // the others have read what was there
-    return status;
+    return kSuccess;
   };
   api.allGather = [](const void* from, void* to, size_t count, int type, Communicator communicator, void*) {
-    Comm& comm = Comm::of(communicator);
-    const int64_t bytes = static_cast<int64_t>(count) * bytesOf(type);
-    return comm.run(from, [&](const char* const* parts) {
-      for (int rank = 0; rank < comm.size(); ++rank) placePart(static_cast<char*>(to) + rank * bytes, parts[rank], bytes);
+    emulation::onStream([=] {
+      Comm& comm = Comm::of(communicator);
+      const int64_t bytes = static_cast<int64_t>(count) * bytesOf(type);
+      comm.run(from, [&](const char* const* parts) {
+        for (int rank = 0; rank < comm.size(); ++rank) placePart(static_cast<char*>(to) + rank * bytes, parts[rank], bytes);
+      });
     });
+    return kSuccess;
   };
   api.reduceScatter = [](const void* from, void* to, size_t count, int type, int, Communicator communicator, void*) {
-    Comm& comm = Comm::of(communicator);
-    return comm.run(from, [&](const char* const* wholes) {
-      std::vector<const char*> parts(wholes, wholes + comm.size());
-      for (const char*& part : parts) part += comm.rank() * static_cast<int64_t>(count) * bytesOf(type);
-      sumParts(dtypeOf(type), parts.data(), comm.size(), to, static_cast<int64_t>(count));
+    emulation::onStream([=] {
+      Comm& comm = Comm::of(communicator);
+      comm.run(from, [&](const char* const* wholes) {
+        std::vector<const char*> parts(wholes, wholes + comm.size());
+        for (const char*& part : parts) part += comm.rank() * static_cast<int64_t>(count) * bytesOf(type);
+        sumParts(dtypeOf(type), parts.data(), comm.size(), to, static_cast<int64_t>(count));
+      });
     });
+    return kSuccess;
   };
   api.broadcast = [](const void* from, void* to, size_t count, int type, int root, Communicator communicator, void*) {
-    Comm& comm = Comm::of(communicator);
-    return comm.run(from, [&](const char* const* wholes) {
-      if (comm.rank() != root) placePart(static_cast<char*>(to), wholes[root], static_cast<int64_t>(count) * bytesOf(type));
+    emulation::onStream([=] {
+      Comm& comm = Comm::of(communicator);
+      comm.run(from, [&](const char* const* wholes) {
+        if (comm.rank() != root) placePart(static_cast<char*>(to), wholes[root], static_cast<int64_t>(count) * bytesOf(type));
+      });
     });
+    return kSuccess;
   };
   api.errorString = [](int) { return "an error of the emulation"; };
   return api;

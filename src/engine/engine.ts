@@ -122,11 +122,12 @@ export class Engine extends EngineLoop {
     const blocks = new BlockManager(plan.blocks, plan.blockSize, enablePrefixCaching);
     const { vocabSize } = model.config;
     const encoder = new PromptEncoder(loaded, loaded.files);
+    const sizes = captureSizes(model.device, maxNumSeqs, options);
     return new Engine({
       scheduler: new Scheduler(config, blocks),
       runner: followers
-        ? new TensorParallelRunner(model, followers, config, plan, eosTokenIds)
-        : new ModelRunner(model, config, plan, eosTokenIds, captureSizes(model.device, maxNumSeqs, options)),
+        ? new TensorParallelRunner(model, followers, config, plan, eosTokenIds, sizes)
+        : new ModelRunner(model, config, plan, eosTokenIds, sizes),
       encode: (request) => encodeRequest(request, encoder, vocabSize),
       closeEncoder: () => encoder.close(),
       decoding: tokenizer && {

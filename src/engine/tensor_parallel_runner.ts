@@ -9,18 +9,19 @@ import type { StepOutput } from './step_runner.js';
 export class TensorParallelRunner extends ModelRunner {
   private readonly followers: Followers;
 
-  /** @param plan of the KV cache of each rank. */
+  /** @param plan of the KV cache of each rank. @param captureSizes batch sizes at which all of them record decode steps. */
   constructor(
     model: CausalLM,
     followers: Followers,
     config: SchedulerConfig,
     plan: KvPlan,
     eosTokenIds: readonly number[],
+    captureSizes: readonly number[],
   ) {
-    super(model, config, plan, eosTokenIds);
+    super(model, config, plan, eosTokenIds, captureSizes);
     this.followers = followers;
     const { dtype, blocks, blockSize, maxModelLen } = plan;
-    followers.prepare({ plan: { dtype, blocks, blockSize, maxModelLen }, maxNumSeqs: config.maxNumSeqs });
+    followers.prepare({ plan: { dtype, blocks, blockSize, maxModelLen }, maxNumSeqs: config.maxNumSeqs, captureSizes });
   }
 
   override forward(batch: Batch): Promise<StepOutput> {

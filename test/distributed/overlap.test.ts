@@ -115,11 +115,91 @@ describe.each(['cpu', 'cpu-chaos', 'cuda-emulated'])('a rank that others wait fo
     expect([...(await unrelated.readFloats())]).toEqual([4]);
   });
 
-  it('is not waited for in a recording', () => {
-    const [alone] = ranks(name, 1) as [Communicator];
-    using x = Tensor.from(alone.device, [1]);
-    expect(() => alone.device.record({ x }, () => alone.allReduce(x))).toThrow(
-      /Expected operations of this device alone while recording but received all_reduce/,
-    );
+  it('is met by every replay of a recording, between other collectives', async () => {
+    const all = ranks(name, 2);
+    const recorded = all.map((communicator) => {
+      const { device, rank } = communicator;
+      const x = Tensor.full(device, [5], 0);
+      const recording = device.record({ x }, () => {
+        const twice = scale(x, 2);
+        communicator.allReduce(twice);
+        const part = twice.narrow(0, 0, 2);
+        return communicator.allGather(add(part, x.narrow(0, 0, 2)));
+      });
+      return { communicator, rank, x, recording };
+    });
+    const results: Promise<Float32Array>[] = [];
+    for (let round = 0; round < 8; round += 1)
+      for (const { communicator, rank, recording } of recorded) {
+        recording.replay({ x: [round, round + rank, 0, 0, 7] });
+        using sum = scale(recording.outputs, 1);
+        communicator.allReduce(sum);
+        results.push(recording.outputs.readFloats(), sum.readFloats());
+      }
+    for (const [index, values] of (await Promise.all(results)).entries()) {
+      const round = index >> 2;
+      const gathered = [5 * round, 5 * round + 2, 5 * round, 5 * round + 3];
+      expect([...values]).toEqual(index % 2 === 0 ? gathered : gathered.map((value) => 2 * value));
+    }
+    for (const { communicator, x, recording } of recorded) {
+      if (name === 'cuda-emulated') expect(communicator.device.statistics().graphReplays).toBe(7);
+      for (const tensor of [x, recording.outputs]) tensor.dispose();
+      recording.dispose();
+    }
+  });
+
+  it('fails the others of a replay when its data is wrong, and says why', async () => {
+    const recorded = ranks(name, 2).map((communicator) => {
+      const { device } = communicator;
+      const table = Tensor.zeros(device, [3, 4]);
+      const ids = Tensor.from(device, Int32Array.of(0));
+      const recording = device.record({ ids }, () => {
+        const rows = embedding(table, ids);
+        communicator.allReduce(rows);
+        return scale(rows, 2);
+      });
+      return { table, ids, recording };
+    });
+    for (const last of [1, 1, 99]) {
+      const reads = recorded.map(({ recording }, rank) => {
+        recording.replay({ ids: Int32Array.of(rank === 0 ? last : 1) });
+        return recording.outputs.readFloats();
+      });
+      const [first, second] = await Promise.allSettled(reads);
+      if (last === 1)
+        for (const read of [first!, second!]) expect(read).toEqual({ status: 'fulfilled', value: new Float32Array(4) });
+      else {
+        expect(String((first as PromiseRejectedResult).reason)).toMatch(/embedding.*99/);
+        expect(String((second as PromiseRejectedResult).reason)).toMatch(/rank 0 of 2 has left/);
+      }
+    }
+    for (const { table, ids, recording } of recorded) {
+      for (const tensor of [table, ids, recording.outputs]) tensor.dispose();
+      recording.dispose();
+    }
+  });
+
+  it('fails a replay to which another rank does not come any more', async () => {
+    const [here, gone] = ranks(name, 2) as [Communicator, Communicator];
+    const record = (communicator: Communicator) => {
+      const x = Tensor.full(communicator.device, [3], 1);
+      const recording = communicator.device.record({ x }, () => {
+        const sum = scale(x, 1);
+        communicator.allReduce(sum);
+        return sum;
+      });
+      return { x, recording };
+    };
+    const all = [here, gone].map(record);
+    for (let round = 0; round < 3; round += 1) for (const { recording } of all) recording.replay();
+    expect([...(await all[0]!.recording.outputs.readFloats())]).toEqual([2, 2, 2]);
+    all[0]!.recording.replay();
+    const read = all[0]!.recording.outputs.readFloats();
+    gone.leave();
+    await expect(read).rejects.toThrow(/rank 1 of 2 has left/);
+    for (const { x, recording } of all) {
+      for (const tensor of [x, recording.outputs]) tensor.dispose();
+      recording.dispose();
+    }
   });
 });

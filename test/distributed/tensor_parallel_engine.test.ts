@@ -98,6 +98,16 @@ it('in replicas of two ranks each', async () => {
   }
 });
 
+it.each(['cpu', 'cuda-emulated'])('replays recorded decode steps on %s, collectives and all', async (device) => {
+  const requests = mixedRequests(6, vocabulary.tied, 5);
+  const eager = await complete('tied', 2, requests, { maxNumSeqs: 4, enforceEager: true }, { device });
+  const sizes = { cudagraphCaptureSizes: [1, 2, 4] };
+  const recorded = await complete('tied', 2, requests, { maxNumSeqs: 4, ...sizes }, { device });
+  expect(eager.statistics.recordedSteps).toBe(0);
+  expect(recorded.statistics.recordedSteps).toBeGreaterThan(5);
+  expectSame(recorded.completions, eager.completions);
+});
+
 it('runs in bf16', async () => {
   const { completions } = await complete('bf16', 2, mixedRequests(8, 101), {}, { dtype: 'bf16' });
   expect(completions.every(({ finishReason }) => finishReason !== 'error')).toBe(true);
