@@ -67,8 +67,9 @@ export async function saveCheckpoint(
   const files = stateFiles(communicator?.size ?? 1);
   const all: All = (work) => (communicator ? together(communicator, writing(path), work) : work());
   await writeFolder(path, async (temporary) => {
-    await all(() => expectRoom(temporary, files.length * tensorBytes(state)));
-    await all(() => writeSafetensors(join(temporary, files[0]!), toWrite(state)));
+    const tensors = toWrite(state);
+    await all(() => expectRoom(temporary, files.length * writtenBytes(tensors)));
+    await all(() => writeSafetensors(join(temporary, files[0]!), tensors));
     await writeFile(join(temporary, infoFile), `${JSON.stringify({ ...info, files } satisfies Index)}\n`);
   });
   const old = (await checkpointNames(folder)).slice(0, -keepLast);
@@ -108,6 +109,11 @@ export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>): TensorToWr
 
 export function tensorBytes(tensors: ReadonlyMap<string, Tensor>): number {
   return [...tensors.values()].reduce((sum, { size, dtype }) => sum + size * dtypeSize[dtype], 0);
+}
+
+function writtenBytes(tensors: readonly TensorToWrite[]): number {
+  const bytes = { F32: 4, BF16: 2, U8: 1 } as Record<string, number>;
+  return tensors.reduce((sum, { shape, dtype }) => sum + shape.reduce((a, b) => a * b, 1) * bytes[dtype]!, 0);
 }
 
 /** @throws {UserError} when the file system of `folder` has less than `bytes` and a little more left */
@@ -160,49 +166,65 @@ export async function restoreCheckpoint(
   layout: ReadonlyMap<string, StateLayout>,
   rank = 0,
 ): Promise<void> {
+  const read = await openState(checkpoint, state, layout);
+  for (const [name, tensor] of state) tensor.write(hostData(tensor, await read(name, rank * tensor.size, tensor.size)));
+}
+
+/** The elements of a tensor of the state from `start` on; beyond its end zeros. */
+type ReadState = (name: string, start: number, count: number) => Promise<Uint8Array<ArrayBuffer>>;
+
+async function openState(
+  checkpoint: Checkpoint,
+  state: ReadonlyMap<string, Tensor>,
+  layout: ReadonlyMap<string, StateLayout>,
+): Promise<ReadState> {
   const names = (await readIndex(checkpoint.path)).files;
   const lengthOf = ({ whole, block }: StateLayout) =>
     names.length === 1 ? Math.ceil(whole / block) : shardLength(whole, names.length) / block;
   const lengths = new Map([...layout].map(([name, each]) => [name, lengthOf(each)]));
   const paths = names.map((name) => join(checkpoint.path, name));
   const entries = paths.map((path) => stateEntries(path, state, lengths));
-  for (const [name, tensor] of state) {
-    const bytes = dtypeSize[tensor.dtype];
+  return async (name, start, count) => {
+    const bytes = dtypeSize[state.get(name)!.dtype];
     const length = lengths.get(name)!;
-    const start = rank * tensor.size;
-    const data = new Uint8Array(tensor.size * bytes);
+    const data = new Uint8Array(count * bytes);
     for (const [index, path] of paths.entries()) {
       const begin = Math.max(start, index * length);
-      const end = Math.min(start + tensor.size, (index + 1) * length);
+      const end = Math.min(start + count, (index + 1) * length);
       if (begin >= end) continue;
       const target = data.subarray((begin - start) * bytes, (end - start) * bytes);
       await readFully(path, target, entries[index]!.get(name)!.offset + (begin - index * length) * bytes);
     }
-    tensor.write(hostData(tensor, data));
-  }
+    return data;
+  };
 }
 
 /**
- * The same for one of the ranks that hold a model together, whose state is a part of what is written.
- * @param parts of the state, by its names
+ * The same for one of the ranks that hold a model together, whose state is a part of what is written, or a shard of that part.
+ * @param partOf the state, by its names
+ * @param holders the ranks that have the other shards, if any
  */
 export async function restoreParts(
   checkpoint: Checkpoint,
   state: ReadonlyMap<string, Tensor>,
-  parts: (name: string) => Part,
+  layout: ReadonlyMap<string, StateLayout>,
+  partOf: (name: string) => Part,
+  holders: Communicator | null,
 ): Promise<void> {
-  const { files } = await readIndex(checkpoint.path);
-  const path = join(checkpoint.path, files[0]!);
-  if (files.length > 1)
-    throw new UserError(
-      `${checkpoint.path}: Expected a checkpoint of whole tensors but it was written with 'fullyShard'; go on with that, or choose another 'output'`,
-    );
-  const sizes = new Map([...state.keys()].map((name) => [name, parts(name).whole.reduce((a, b) => a * b, 1)]));
-  const entries = stateEntries(path, state, sizes);
+  const read = await openState(checkpoint, state, layout);
   for (const [name, tensor] of state) {
-    const data = new Uint8Array(sizes.get(name)! * dtypeSize[tensor.dtype]);
-    await readFully(path, data, entries.get(name)!.offset);
-    tensor.write(takePart(hostData(tensor, data) as Float32Array, parts(name)));
+    const part = partOf(name);
+    const whole = await read(
+      name,
+      0,
+      part.whole.reduce((a, b) => a * b, 1),
+    );
+    const values = takePart(hostData(tensor, whole) as Float32Array, part);
+    const start = (holders?.rank ?? 0) * tensor.size;
+    const own = values.subarray(start, start + tensor.size);
+    const padded = own.length === tensor.size ? own : new (values.constructor as Float32ArrayConstructor)(tensor.size);
+    if (padded !== own) padded.set(own);
+    tensor.write(padded);
   }
 }
 
@@ -229,6 +251,11 @@ function stateEntries(
   for (const [name, tensor] of state) {
     const entry = entries.get(name);
     const found = entry ? `${entry.dtype}[${entry.shape.join(', ')}]` : 'nothing';
+    const other = name.endsWith('.m') ? 'mCodes' : 'm';
+    if (!entry && entries.has(`${name.slice(0, name.lastIndexOf('.'))}.${other}`))
+      throw new UserError(
+        `${path}: Expected '${name}' but it has '${other}': with another 'mesh.tp' blocks of 8-bit moments end within a rank's part; go on with that of the checkpoint, or choose another 'output'`,
+      );
     const expected = `${tensor.dtype.toUpperCase()}[${lengths.get(name)}]`;
     if (found !== expected) {
       throw new UserError(

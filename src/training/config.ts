@@ -195,22 +195,6 @@ export const trainSchema = z
         message: "false without 'method: full' and 'dtype: bf16' (f32 weights and adapters lose no update)",
       });
     }
-    if (settings.mesh.tp > 1 && settings.fullyShard) {
-      context.addIssue({
-        code: 'custom',
-        path: ['fullyShard'],
-        input: true,
-        message: "false beside 'mesh.tp' above 1 (the ranks of a model keep parts of it already)",
-      });
-    }
-    if (settings.mesh.tp > 1 && settings.optimizer === 'adamw_8bit') {
-      context.addIssue({
-        code: 'custom',
-        path: ['optimizer'],
-        input: settings.optimizer,
-        message: "'adamw' with 'mesh.tp' above 1 (parts of weights do not end where blocks of 8-bit moments do)",
-      });
-    }
     if (settings.fullyShard && settings.mesh.dp === 1) {
       context.addIssue({
         code: 'custom',

@@ -49,9 +49,9 @@ export async function exportModel(
 function modelTensors(model: CausalLM, shards: Shards | null, storedAs: 'f32' | 'bf16'): TensorToWrite[] {
   return inOrder(model).map(([name, weight]) => {
     const convert = (whole: Tensor) => convertedToWrite(name, whole, storedAs);
+    const whole = wholeToWrite(name, weight, model.parts.get(name), model.group, convert);
     const sharded = shards?.tensors.get(name);
-    if (sharded) return { ...convert(weight), read: () => sharded.gathered(convert(weight).read) };
-    return wholeToWrite(name, weight, model.parts.get(name), model.group, convert);
+    return sharded ? { ...whole, read: () => sharded.gathered(whole.read) } : whole;
   });
 }
 
@@ -72,9 +72,9 @@ export function takePartInExport(model: CausalLM, shards: Shards): void {
 /**
  * The same for ranks that hold the model together with the first one, while that calls {@link exportModel} or {@link exportAdapter}.
  */
-export async function giveParts(model: CausalLM, { method, lora }: TrainConfig): Promise<void> {
+export async function giveParts(model: CausalLM, { method, lora }: TrainConfig, shards: Shards | null): Promise<void> {
   const tensors =
-    method === 'lora' ? adapterFileTensors(model, lora.modulesToSave) : modelTensors(model, null, model.dtype);
+    method === 'lora' ? adapterFileTensors(model, lora.modulesToSave) : modelTensors(model, shards, model.dtype);
   for (const { read } of inFileOrder(tensors)) await read();
 }
 

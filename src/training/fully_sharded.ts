@@ -34,10 +34,9 @@ export class Shards {
     return new Map([...parameters.keys()].map((name) => [name, this.tensors.get(name)!.shard]));
   }
 
-  /** Where a shard lies in the tensor it is of: its first element, and the elements of the whole. */
-  place(name: string): { first: number; whole: number } {
-    const { first, whole } = this.tensors.get(name)!;
-    return { first, whole: whole.size };
+  /** The first element of a shard in the tensor it is of. */
+  first(name: string): number {
+    return this.tensors.get(name)!.first;
   }
 
   /** Collective. Gives back to some tensors, by their names, what the ranks have parts of. */

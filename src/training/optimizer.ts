@@ -26,17 +26,22 @@ export interface AdamWOptions {
   readonly seed?: number;
 }
 
-const blockSize = 256;
+/** Elements that share a scale of 8-bit moments. */
+export const momentBlock = 256;
 /** Smaller tensors keep 32-bit moments: 8 bits would save little and cost accuracy (bitsandbytes' `min_8bit_size`). */
 const smallest8bit = 4096;
 
 /** Parameters (or tensors of any kind) that one operation takes at most. */
 const mostPerOperation = 256;
 
-/** Where a parameter lies in the tensor that it is a part of: its first element, a multiple of 256, and the elements of the whole. */
+/** Where a parameter lies in the tensor that it is a part of. */
 export interface Place {
+  /** Its first element in the whole, a multiple of 256. */
   readonly first: number;
+  /** Elements of the whole. */
   readonly whole: number;
+  /** Whether its blocks of 256 are blocks of the whole. If not, its moments keep 32 bits. */
+  readonly blocksFit: boolean;
 }
 
 interface Slot {
@@ -97,7 +102,7 @@ export class AdamW {
         weight,
         options,
         masters.get(name) ?? null,
-        place?.(name) ?? { first: 0, whole: weight.size },
+        place?.(name) ?? { first: 0, whole: weight.size, blocksFit: true },
         this.#slots.size,
       );
       this.#slots.set(name, slot);
@@ -151,7 +156,7 @@ export class AdamW {
     for (const [name, { whole, moments }] of this.#slots) {
       layout.set(`${name}.master`, { whole, block: 1 });
       for (const moment of Object.keys(moments))
-        layout.set(`${name}.${moment}`, { whole, block: moment.endsWith('Absmax') ? blockSize : 1 });
+        layout.set(`${name}.${moment}`, { whole, block: isOfBlocks(moment) ? momentBlock : 1 });
     }
     return layout;
   }
@@ -174,6 +179,11 @@ export class AdamW {
   }
 }
 
+/** Whether a tensor of the state has one element for each block of the parameter's. */
+export function isOfBlocks(name: string): boolean {
+  return name.endsWith('Absmax');
+}
+
 function createSlot(
   name: string,
   weight: Tensor,
@@ -193,9 +203,9 @@ function createSlot(
     else exact.dispose();
   }
   const zeros = (length: number, dtype: 'f32' | 'u8') => Tensor.zeros(device, [length], dtype);
-  const blocks = Math.ceil(size / blockSize);
+  const blocks = Math.ceil(size / momentBlock);
   const moments =
-    momentBits(name, place.whole, bits) === 8
+    momentBits(name, place, bits) === 8
       ? {
           // The order of the operation's arguments. A code of 0 with a scale of 0 is 0 in both code books.
           mCodes: zeros(size, 'u8'),
@@ -208,13 +218,20 @@ function createSlot(
   return { weight, whole: place.whole, master, low: ownMaster ? null : flat, moments, ...rounding };
 }
 
-function momentBits(name: string, size: number, bits: 32 | 8): 32 | 8 {
-  return size < smallest8bit || isEmbedding(name) ? 32 : bits;
+type Extent = Pick<Place, 'whole' | 'blocksFit'>;
+
+function momentBits(name: string, { whole, blocksFit }: Extent, bits: 32 | 8): 32 | 8 {
+  return whole < smallest8bit || !blocksFit || isEmbedding(name) ? 32 : bits;
 }
 
-/** Bytes of both moments of a parameter. @param size its elements */
-export function momentBytes(name: string, size: number, bits: 32 | 8): number {
-  return momentBits(name, size, bits) === 32 ? 8 * size : 2 * (size + 4 * Math.ceil(size / blockSize));
+/** Bytes of both moments of a parameter. @param size its elements. @param extent of the tensor that it is a part of; default: it is whole */
+export function momentBytes(
+  name: string,
+  size: number,
+  bits: 32 | 8,
+  extent: Extent = { whole: size, blocksFit: true },
+): number {
+  return momentBits(name, extent, bits) === 32 ? 8 * size : 2 * (size + 4 * Math.ceil(size / momentBlock));
 }
 
 /** Rows of an embedding are seen seldom, so their moments keep 32 bits (as in bitsandbytes' use by transformers). */

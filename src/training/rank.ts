@@ -28,8 +28,9 @@ import { TrainingPlan } from './plan.js';
 import { mayBeSaved, savedTensors, savedWeights } from './saved_modules.js';
 import { createSchedule } from './schedule.js';
 import { shardRange } from './sharded_tensor.js';
+import { placeOf, statePart, stateToWrite } from './state_parts.js';
 import { type Selection, StoredDocuments } from './stored_documents.js';
-import { parameterOf, parameterParts, stateToWrite } from './tensor_parallel.js';
+import { parameterParts } from './tensor_parallel.js';
 import { TokenisedFile } from './tokenised_file.js';
 import { DivergenceError, Trainer } from './trainer.js';
 import { Validation } from './validation.js';
@@ -142,11 +143,12 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     const settings = { ...config, bits: config.optimizer === 'adamw_8bit' ? (8 as const) : (32 as const) };
     const own = shards?.of(parameters) ?? parameters;
-    const place = shards && ((name: string) => shards.place(name));
+    const place = (name: string) => placeOf(parts.get(name)!, config.mesh.tp, shards?.first(name));
     const optimizer = new AdamW(own, settings, shards?.masters ?? masters, place);
     if (checkpoint) {
-      if (mesh.tp) await restoreParts(checkpoint, optimizer.state(), (name) => parts.get(parameterOf(name))!);
-      else await restoreCheckpoint(checkpoint, optimizer.state(), optimizer.layout(), shards ? rank : 0);
+      const [state, layout] = [optimizer.state(), optimizer.layout()];
+      if (mesh.tp) await restoreParts(checkpoint, state, layout, statePart(parts), shards && communicator);
+      else await restoreCheckpoint(checkpoint, state, layout, shards ? rank : 0);
       optimizer.restored();
       model.weightsChanged();
     }
@@ -161,11 +163,13 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
 
     let saved = checkpoint?.step ?? 0;
     const save = async (step: number, keepAll = false) => {
-      const toWrite = stateToWrite(model);
-      if (duties) await duties.save(step, optimizer, shards, toWrite, keepAll);
-      else if (mesh.tp && mesh.dpRank === 0)
+      // The ranks that hold the model together write one file; others that keep parts of it a file each.
+      const toWrite = stateToWrite(model, shards && communicator);
+      if (duties) await duties.save(step, optimizer, mesh.tp ? null : shards, toWrite, keepAll);
+      else if (mesh.tp && (shards || mesh.dpRank === 0))
         for (const { read } of inFileOrder(toWrite(optimizer.state()))) await read();
-      else if (shards) await saveShard(checkpointFolder(config.output), step, optimizer.state(), shards.communicator);
+      else if (shards && !mesh.tp)
+        await saveShard(checkpointFolder(config.output), step, optimizer.state(), shards.communicator);
       saved = step;
     };
     const validation = heldOut.count > 0 ? await Validation.create(heldOut, config.sequenceLength) : null;
@@ -209,7 +213,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     }
     if (shards && config.method === 'lora') shards.gather(parameters);
     if (duties) await duties.finished(loaded, shards);
-    else if (mesh.tp && mesh.dpRank === 0) await giveParts(model, config);
+    else if (mesh.tp && mesh.dpRank === 0) await giveParts(model, config, shards);
     else if (shards && config.method === 'full') takePartInExport(model, shards);
     return true;
   } finally {

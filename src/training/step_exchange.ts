@@ -89,8 +89,9 @@ function ofOneModel(
   let [summed, gathered] = [0, 0];
   for (const part of trained.values()) {
     if (!part.partial || part.holders === 1) continue;
-    if (part.holders === mesh.tp) summed += 4 * elements(part);
-    else gathered += 4 * elements(part) * mesh.tp;
+    const own = settings.fullyShard ? shardLength(elements(part), mesh.dp) : elements(part);
+    if (part.holders === mesh.tp) summed += 4 * own;
+    else gathered += 4 * own * mesh.tp;
   }
   return [
     {

@@ -103,13 +103,3 @@ export function wholeToWrite(
     },
   };
 }
-
-/** The state of an optimizer, by the names of parameters with `.master` and the like behind them, as it is written whole. */
-export function stateToWrite(model: CausalLM): (state: ReadonlyMap<string, Tensor>) => TensorToWrite[] {
-  const parts = parameterParts(model);
-  return (state) =>
-    [...state].map(([name, tensor]) => wholeToWrite(name, tensor, parts.get(parameterOf(name)), model.group));
-}
-
-/** `a.b.weight` of `a.b.weight.master`. */
-export const parameterOf = (name: string): string => name.slice(0, name.lastIndexOf('.'));

@@ -119,6 +119,8 @@ describe('stepExchanges', () => {
     ['bias', { dp: 1, tp: 4 }, 'lora', 'f32', false, 'selective'],
     ['tied', { dp: 1, tp: 4 }, 'lora', 'f32', false, 'layer'],
     ['tied', { dp: 2, tp: 2 }, 'full', 'f32', false, 'layer'],
+    ['tied', { dp: 2, tp: 2 }, 'full', 'bf16', true, 'none'],
+    ['linear', { dp: 2, tp: 2 }, 'lora', 'f32', true, 'layer'],
   ] as const)('are what %s on %o exchanges: %s in %s, fully sharded %s, checkpointing %s', async (...row) => {
     const [name, mesh, method, dtype, fullyShard, activationCheckpointing] = row;
     const source = JSON.parse(readFileSync(join(modelFolder(name), 'config.json'), 'utf8'));

@@ -22,6 +22,8 @@ import { randomWord, uniform } from '../../src/training/philox.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { shardRange } from '../../src/training/sharded_tensor.js';
+import { placeOf } from '../../src/training/state_parts.js';
+import { parameterParts } from '../../src/training/tensor_parallel.js';
 import { Trainer, type TrainerOptions } from '../../src/training/trainer.js';
 import { expectClose, GOLDEN_MODELS, type GoldenModel, modelFolder, relativeError } from '../support/fixtures.js';
 
@@ -135,6 +137,7 @@ export async function runSteps(
   settings: Partial<RunSettings>,
   overrides: Partial<TrainerOptions> = {},
   afterStep: () => Promise<void> = async () => {},
+  atEnd: (optimizer: AdamW) => Promise<void> = async () => {},
 ): Promise<{ losses: number[]; gradNorms: number[] }> {
   const {
     bits,
@@ -150,7 +153,8 @@ export async function runSteps(
   const options = { bits, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, stochasticRounding };
   const { model, shards } = student;
   const parameters = shards?.of(student.parameters) ?? student.parameters;
-  const place = shards ? (name: string) => shards.place(name) : null;
+  const parts = parameterParts(model);
+  const place = (name: string) => placeOf(parts.get(name)!, model.group?.size ?? 1, shards?.first(name));
   const optimizer = new AdamW(parameters, options, shards?.masters, place);
   const trainer = new Trainer({
     ...{ model, parameters, optimizer, learningRate, maxGradNorm: 1 },
@@ -171,6 +175,7 @@ export async function runSteps(
       gradNorms.push(metrics.gradNorm);
       await afterStep();
     }
+    await atEnd(optimizer);
   } finally {
     optimizer.dispose();
   }
