@@ -21,6 +21,11 @@ CASES(fill) {
         .attributes({200})
         .tensors({output(dtype, kView).narrowed(kCrooked).shifted(1)})
         .bound(0);
+    std::vector<Argument> many;
+    for (const Shape& shape : kShapes) many.push_back(output(dtype, shape));
+    many.push_back(output(dtype, kView).narrowed(kCrooked).shifted(1));
+    for (int more = 0; more < 300; ++more) many.push_back(output(dtype, {more % 4}));
+    add(text(dtype, {307}) + " tensors").attributes({3}).tensors(many).bound(0);
   }
   add("f32 negative infinity").attributes({-INFINITY}).tensors({output(DType::F32, {3, 11})}).bound(0);
   add("i32 negative").attributes({-2147483647}).tensors({output(DType::I32, {3, 11})}).bound(0);

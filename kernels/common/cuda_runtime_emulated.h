@@ -3,7 +3,8 @@
 // What a machine can have wrong is asked for in the environment, when a device is opened: COMPRESS_DISTILL_EMULATION_GPUS, how
 // many there are (default 1); _DRIVER, the CUDA version that the driver supports (12040: too old); _CAPABILITY, of a GPU that the
 // kernels were not built for (80); _MEMORY, the bytes it has; _LOST_AT, the number of the
-// kernel, counted from there, behind which an illegal access shows.
+// kernel, counted from there, behind which an illegal access shows; _GRAPH_FAULT, what of the first graph fails: a fill while it
+// is captured (capture) or making it ready (instantiate).
 #pragma once
 
 #include <atomic>
@@ -58,7 +59,8 @@ struct Gpu {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
   size_t used = 0, total = kMemory;
-  int64_t lostAt = INT64_MAX;                        // of `launches`
+  int64_t lostAt = INT64_MAX;  // of `launches`
+  std::string graphFault;
   int count = 1, driver = kRuntime, capability = 0;  // 0: the one that the kernels were built for
 
   static Gpu& instance() {
@@ -74,8 +76,17 @@ struct Gpu {
     driver = static_cast<int>(number("DRIVER", kRuntime));
     capability = static_cast<int>(number("CAPABILITY", 0));
     total = static_cast<size_t>(number("MEMORY", kMemory));
+    const char* const fault = std::getenv("COMPRESS_DISTILL_EMULATION_GRAPH_FAULT");
+    graphFault = fault ? fault : "";
     const int64_t kernel = number("LOST_AT", 0);
     lostAt = kernel > 0 ? launches + kernel : INT64_MAX;
+  }
+  // Once.
+  bool fails(const char* what) {
+    std::lock_guard lock(mutex);
+    const bool now = graphFault == what;
+    if (now) graphFault.clear();
+    return now;
   }
   cudaError_t state() const { return launches >= lostAt ? cudaErrorIllegalAddress : cudaSuccess; }
 };
@@ -165,6 +176,7 @@ inline cudaError_t cudaMemcpy2DAsync(void* target, size_t targetPitch, const voi
   return stream->state();
 }
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {
+  if (cd::emulation::capturing && stream->fails("capture")) return cudaErrorStreamCaptureUnsupported;
   if (stream->state() == cudaSuccess) cd::emulation::onStream([=] { std::memset(target, value, bytes); });
   return stream->state();
 }
@@ -192,6 +204,7 @@ inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph)
   return stream->state();
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  if (cd::emulation::Gpu::instance().fails("instantiate")) return cudaErrorMemoryAllocation;
   return *instance = new cd::emulation::Graph(*graph), cudaSuccess;
 }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {

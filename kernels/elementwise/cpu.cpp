@@ -7,11 +7,13 @@ namespace cd::cpu {
 namespace {
 template <class T>
 void fillWith(const Call& call, T value) {
-  const Tensor& y = call[0];
-  forSpans(call, y, y.contiguous(), [&](int64_t row, int64_t start, int64_t count) {
-    T* target = y.row<T>(row) + start;
-    for (int64_t i = 0; i < count; ++i) target[i] = value;
-  });
+  for (int group = 0; group < call.groups; ++group) {
+    const Tensor& y = call[group];
+    forSpans(call, y, y.contiguous(), [&](int64_t row, int64_t start, int64_t count) {
+      T* target = y.row<T>(row) + start;
+      for (int64_t i = 0; i < count; ++i) target[i] = value;
+    });
+  }
 }
 
 template <class X, class Y>

@@ -1,4 +1,4 @@
-#include "../common/cuda_spans.h"
+#include "../common/cuda_group_spans.h"
 #include "../common/dispatch.h"
 #include "../common/fp8.h"
 
@@ -6,16 +6,13 @@ namespace cd::cuda {
 
 namespace {
 template <class T>
-struct Fill {
-  Rows<T> y;
-  T value;
-  __device__ void operator()(int64_t row, int64_t start, int count) const {
-    T values[kSpan];
+__global__ void __launch_bounds__(kRunThreads) fillRuns(GRID_CONSTANT(GroupTable<Part<T>>) table, T value) {
+  T values[kSpan];
 #pragma unroll
-    for (int i = 0; i < kSpan; ++i) values[i] = value;
-    y.storeRaw(values, row, start, count);
-  }
-};
+  for (int i = 0; i < kSpan; ++i) values[i] = value;
+  forRun<T>(table,
+            [&](const Part<T>& part, int64_t row, int64_t start, int count) { part.x.storeRaw(values, row, start, count); });
+}
 
 template <class T>
 struct CopyRaw {
@@ -94,7 +91,9 @@ void map2(const Call& call, Function function) {
 
 template <class T>
 void fillWith(const Call& call, T value) {
-  forSpans(call, call[0], call[0].contiguous(), Fill<T>{Rows<T>(call[0]), value});
+  forParts<T>(call, 0, [&](const GroupTable<Part<T>>& table) {
+    launch(call, static_cast<unsigned>(table.pieces), kRunThreads, 0, fillRuns<T>, table, value);
+  });
 }
 }  // namespace
 

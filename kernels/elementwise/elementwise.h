@@ -1,6 +1,7 @@
 // Elementwise operations on tensors of one shape, any rank, any views (narrowed first or last dimension).
 //
-// fill   y = value (overwritten), any dtype; i32 and u8 take the whole part, which must be in range; fp8 the nearest of its
+// fill   y = value (overwritten), one or more tensors (groups) of one dtype, any of them; i32 and u8 take the whole part, which
+// must be in range; fp8 the nearest of its
 //        numbers, at most ±448
 // copy   y = x (overwritten): f32 ↔ bf16 converts (round to nearest even), otherwise both have one dtype
 // add    y = a + scale·b in f32 (one rounding of the product-sum); y has a's dtype, b may be of the other float dtype

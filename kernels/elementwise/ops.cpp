@@ -8,11 +8,15 @@ const Op fill{
     {{"y", Access::Out}},
     {"value"},
     [](const Call& call) {
+      for (int group = 1; group < call.groups; ++group) call.expectSameDType(group, 0);
       const double value = call.attribute(0);
       if (call[0].dtype == DType::U8 && !isWhole(value, 255)) failAttribute(call, 0, "a whole number in [0, 255]");
       if (call[0].dtype == DType::I32 && !isWhole(value < 0 ? -value : value, 2147483647))
         failAttribute(call, 0, "a whole number within ±2147483647");
     },
+    nullptr,
+    false,
+    1,
 };
 
 const Op copy{

@@ -1,13 +1,10 @@
-#include "../common/cuda_groups.h"
-#include "../common/cuda_spans.h"
+#include "../common/cuda_group_spans.h"
 #include "../common/dispatch.h"
 
 namespace cd::cuda {
 
 namespace {
-constexpr int kThreads = 256;
-constexpr int kSpansPerThread = 8;  // so a thread sums 64 elements in f32, and all others are f64
-constexpr int64_t kRun = int64_t{kThreads} * kSpansPerThread;
+constexpr int kThreads = kRunThreads;
 
 struct Plain {
   __device__ float operator()(float x) const { return x; }
@@ -16,38 +13,16 @@ struct Square {
   __device__ float operator()(float x) const { return x * x; }
 };
 
-template <class T>
-struct Part {
-  Rows<T> x;
-  int64_t rows, cols, spansPerRow;
-
-  Part() = default;
-  explicit Part(const Tensor& tensor) : x(tensor) {
-    const bool flat = tensor.contiguous();
-    rows = flat ? 1 : tensor.rows();
-    cols = flat ? tensor.elements() : tensor.cols();
-    spansPerRow = ceilDiv(cols, kSpan);
-  }
-  int64_t runs() const { return ceilDiv(rows * spansPerRow, kRun); }
-};
-
-// partial[run] = Σ term(x) over the run's spans.
+// partial[run] = Σ term(x) over the run's spans: a thread sums its 64 elements in f32, all others are f64.
 template <class T, class Term>
 __global__ void __launch_bounds__(kThreads) sumRuns(GRID_CONSTANT(GroupTable<Part<T>>) table, Term term, double* partial) {
-  const int index = table.groupOf(blockIdx.x);
-  const Part<T>& part = table.group[index];
-  const int64_t run = blockIdx.x - table.firstPiece[index];
   float sum = 0;
-  for (int i = 0; i < kSpansPerThread; ++i) {
-    const int64_t span = run * kRun + int64_t{i} * kThreads + threadIdx.x;
-    const int64_t row = part.rows == 1 ? 0 : span / part.spansPerRow, start = (span - row * part.spansPerRow) * kSpan;
-    if (row >= part.rows || start >= part.cols) continue;
-    const int count = static_cast<int>(part.cols - start < kSpan ? part.cols - start : kSpan);
+  forRun<T>(table, [&](const Part<T>& part, int64_t row, int64_t start, int count) {
     float values[kSpan];
     part.x.load(values, row, start, count);  // zeros beyond count
 #pragma unroll
     for (int j = 0; j < kSpan; ++j) sum += term(values[j]);
-  }
+  });
   const double total = blockSum(static_cast<double>(sum));
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
@@ -69,13 +44,10 @@ void total(const Call& call, int first, Term term, bool accumulate, float* y) {
     for (int group = 0; group < call.groups; ++group) runs += Part<T>(call[first + group]).runs();
     double* partial = runs > 0 ? call.scratch<double>(runs) : nullptr;
     double* next = partial;
-    const auto partOf = [&](int group) { return Part<T>(call[first + group]); };
-    forTables<Part<T>>(
-        call, partOf, [&](int group) { return partOf(group).runs(); },
-        [&](const GroupTable<Part<T>>& table) {
-          launch(call, static_cast<unsigned>(table.pieces), kThreads, 0, sumRuns<T, Term>, table, term, next);
-          next += table.pieces;
-        });
+    forParts<T>(call, first, [&](const GroupTable<Part<T>>& table) {
+      launch(call, static_cast<unsigned>(table.pieces), kThreads, 0, sumRuns<T, Term>, table, term, next);
+      next += table.pieces;
+    });
     launch(call, 1, kThreads, 0, sumPartial, partial, runs, accumulate, y);
   });
 }

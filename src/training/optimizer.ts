@@ -246,10 +246,10 @@ function gradientOf(parameter: Tensor): Tensor {
 
 /** Gives every parameter a gradient of zero. */
 export function zeroGradients(parameters: Parameters): void {
-  for (const parameter of parameters.values()) {
-    if (parameter.grad === null) parameter.grad = Tensor.zeros(parameter.device, parameter.shape, 'f32');
-    else launch('fill', [parameter.grad], [0]);
-  }
+  for (const parameter of parameters.values()) parameter.grad ??= Tensor.empty(parameter.device, parameter.shape, 'f32');
+  const gradients = Array.from(parameters.values(), gradientOf);
+  for (let at = 0; at < gradients.length; at += mostPerOperation)
+    launch('fill', gradients.slice(at, at + mostPerOperation), [0]);
 }
 
 export function disposeGradients(parameters: Parameters): void {

@@ -115,4 +115,18 @@ describe.each(deviceNames)('on %s', (name) => {
     expect(Math.abs(sum! - expected) / expected).toBeLessThan(1e-6);
     for (const tensor of tensors) tensor.dispose();
   });
+
+  it('fills many tensors of one dtype', async () => {
+    const tensors = sizes.map((size, index) => floats(index, size, 1, 'bf16'));
+    launch('fill', tensors, [2]);
+    for (const tensor of tensors) {
+      expect((await tensor.readFloats()).every((value) => value === 2)).toBe(true);
+      tensor.dispose();
+    }
+    const mixed = [Tensor.zeros(device, [2]), Tensor.zeros(device, [2], 'i32')];
+    expect(() => launch('fill', mixed, [0])).toThrow(
+      "fill: Expected 'y[1]' to have the dtype of 'y[0]', f32 but received i32",
+    );
+    for (const tensor of mixed) tensor.dispose();
+  });
 });

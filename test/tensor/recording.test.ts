@@ -279,4 +279,33 @@ describe('a recording as a graph', () => {
     expect(before - after!.freeBytes).toBe(reservedBytes + scratchBytes);
     await device.close();
   });
+
+  it.each([
+    ['capture', 'filling memory'],
+    ['instantiate', 'making a graph ready'],
+  ])('fails one replay when %s fails, and is made by the next', async (fault, doing) => {
+    process.env.COMPRESS_DISTILL_EMULATION_GRAPH_FAULT = fault;
+    const device = Device.open('cuda-emulated', { threads: 1 });
+    delete process.env.COMPRESS_DISTILL_EMULATION_GRAPH_FAULT;
+    const table = Tensor.from(device, [10, 20, 30], [3, 1]);
+    const ids = Tensor.from(device, Int32Array.of(0));
+    const recording = device.record({ ids }, () => embedding(table, ids));
+    const rows = recording.outputs;
+    recording.replay({ ids: Int32Array.of(1) });
+    expect([...(await rows.readFloats())]).toEqual([20]);
+    recording.replay({ ids: Int32Array.of(2) });
+    await expect(rows.readFloats()).rejects.toThrow(
+      `Replaying recorded operations as a graph failed: Device 'cuda:0': ${doing} failed: an error of the emulation`,
+    );
+    expect(device.statistics().graphReplays).toBe(0);
+    recording.replay({ ids: Int32Array.of(2) });
+    expect([...(await rows.readFloats())]).toEqual([30]);
+    recording.replay({ ids: Int32Array.of(7) });
+    await expect(rows.readFloats()).rejects.toThrow('but received 7 at index 0');
+    expect(device.statistics().graphReplays).toBe(2);
+    await device.synchronize();
+    for (const tensor of [table, ids, rows]) tensor.dispose();
+    recording.dispose();
+    await device.close();
+  });
 });
