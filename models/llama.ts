@@ -222,14 +222,14 @@ export class Llama implements CausalLM {
     const { headDim: D } = this.config;
     const x_TE = copyToGroup(normed_TE, this.group);
     const [T, H, G] = [x_TE.shape[0]!, layer.q.weight.shape[0]! / D, layer.k.weight.shape[0]! / D];
-    const query_THD = rotary(reshape(layer.q.forward(x_TE, context), [T, H, D]), table);
-    const key_TGD = rotary(reshape(layer.k.forward(x_TE, context), [T, G, D]), table);
+    const query_THD = reshape(layer.q.forward(x_TE, context), [T, H, D]);
+    const key_TGD = reshape(layer.k.forward(x_TE, context), [T, G, D]);
     const value_TGD = reshape(layer.v.forward(x_TE, context), [T, G, D]);
     const options = { scale: 1 / Math.sqrt(D) };
     const output_THD =
       context.kind === 'packed'
-        ? attention(query_THD, key_TGD, value_TGD, context.cuSeqlens, options)
-        : pagedAttention(query_THD, key_TGD, value_TGD, context.cache.layers[layer.index]!, context, options);
+        ? attention(rotary(query_THD, table), rotary(key_TGD, table), value_TGD, context.cuSeqlens, options)
+        : pagedAttention(query_THD, key_TGD, value_TGD, table, context.cache.layers[layer.index]!, context, options);
     return layer.o.forward(reshape(output_THD, [T, H * D]), context);
   }
 

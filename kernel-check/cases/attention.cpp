@@ -152,26 +152,35 @@ CASES(kv_write) {
     const auto listed = [dtype](const std::string& name, std::vector<double> slots, int64_t G, int64_t D, int64_t stride) {
       const int64_t T = static_cast<int64_t>(slots.size());
       const auto given = [&] { return normal(dtype, {T, G, D}, 100).narrowed(stride); };
-      add(std::string(dtypeName(dtype)) + " " + name)
-          .tensors({given(), given(), list(DType::I32, slots, {T}), normal(dtype, {5, 3, G, D}), normal(dtype, {5, 3, G, D})})
-          .bound(0);
-      add(std::string(dtypeName(dtype)) + " to fp8, " + name)
-          .tensors({given(), given(), list(DType::I32, slots, {T}), codes({5, 3, G, D}), codes({5, 3, G, D})})
-          .bound(0);
+      for (DType cached : {dtype, DType::FP8}) {
+        const auto cache = [&] { return cached == dtype ? normal(dtype, {5, 3, G, D}) : codes({5, 3, G, D}); };
+        const std::string text = std::string(dtypeName(dtype)) + (cached == dtype ? " " : " to fp8, ") + name;
+        add(text).tensors({given(), given(), list(DType::I32, slots, {T}), cache(), cache(), absent(), absent()}).bound(0);
+        const int64_t turned = D > 16 ? D / 4 * 2 : D / 2 * 2;
+        const Argument angles = uniform(DType::F32, {T, turned}, -1, 1);
+        add(text + ", turned")
+            .tensors({given(), given(), list(DType::I32, slots, {T}), cache(), cache(), angles, normal(dtype, {T, 2 * G, D})})
+            .bound(0);
+        add(text + ", keys turned")
+            .tensors({given(), given(), list(DType::I32, slots, {T}), cache(), cache(), angles, absent()})
+            .bound(0);
+      }
     };
     listed("nothing", {}, 2, 8, 0);
     listed("one", {14}, 1, 1, 0);
     listed("some skipped", {7, -1, 0, 14, -1, 3}, 2, 33, 0);
     listed("rows of a wider tensor", {2, 9, -1, 4}, 3, 64, 72);
     listed("crooked rows", {2, 9, -1, 4}, 3, 64, 67);
+    listed("heads of 128", {13, 0, -1}, 2, 128, 0);
   }
   add("fp8 blocks to others")
-      .tensors({codes({3, 2, 20}), codes({3, 2, 20}), list(DType::I32, {4, 3, 14}), codes({5, 3, 2, 20}), codes({5, 3, 2, 20})})
+      .tensors({codes({3, 2, 20}), codes({3, 2, 20}), list(DType::I32, {4, 3, 14}), codes({5, 3, 2, 20}), codes({5, 3, 2, 20}),
+                absent(), absent()})
       .bound(0);
   for (double slot : {15.0, -2.0})
     add("slot " + std::to_string(static_cast<int>(slot)) + " of 15")
         .tensors({normal(DType::F32, {2, 1, 8}), normal(DType::F32, {2, 1, 8}), list(DType::I32, {3, slot}),
-                  normal(DType::F32, {5, 3, 1, 8}), normal(DType::F32, {5, 3, 1, 8})});
+                  normal(DType::F32, {5, 3, 1, 8}), normal(DType::F32, {5, 3, 1, 8}), absent(), absent()});
 }
 
 CASES(paged_attention) {

@@ -13,6 +13,8 @@
 // slot =
 //   block·S + offset; −1 skips a token. Two tokens with one slot: either may win. To fp8 (e4m3, without a scale) numbers are
 //   rounded to nearest, ties to even; beyond ±448 they become ±448, infinities too; NaN stays NaN.
+//   With cosSin [T,R] (optional) keys are turned on their way, and so is q [T,H,D] (optional, in place): the bits of `rotary` of
+//   each and then kv_write of what it gives, in one launch.
 // paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype or fp8, blockTable i32 [B,maxBlocks], cuSeqlens i32
 // [B+1]
 //                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]

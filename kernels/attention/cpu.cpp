@@ -1,3 +1,5 @@
+#include "../common/elementwise.h"
+#include "../rotary/rotate.h"
 #include "attend.h"
 #include "cache.h"
 #include "documents.h"
@@ -124,39 +126,31 @@ void paged_attention(const Call& call) {
   withCache(call[0].dtype, call[1].dtype, [&](auto query, auto cached) { paged<decltype(query), decltype(cached)>(call); });
 }
 
-namespace {
-// One token's heads, all of one row stride, to a slot.
-template <class T, class C>
-void writeHeads(const Tensor& from, int64_t fromRow, const Tensor& to, int64_t toRow, int64_t G, int64_t D) {
-  for (int64_t g = 0; g < G; ++g) {
-    const T* source = from.row<T>(fromRow + g);
-    C* target = to.row<C>(toRow + g);
-    if constexpr (std::is_same_v<T, C>) std::memcpy(target, source, sizeof(T) * D);
-    else {
-      int64_t j = 0;
-      for (; j + kWidth <= D; j += kWidth) store(target + j, load(source + j));
-      for (; j < D; ++j) target[j] = toFloat8(toFloat(source[j]));
-    }
-  }
-}
-}  // namespace
-
 void kv_write(const Call& call) {
-  constexpr int64_t kTokens = 64;
-  const Tensor &k = call[0], &v = call[1], &slots = call[2], &keyCache = call[3], &valueCache = call[4];
-  const int64_t T = k.shape[0], G = k.shape[1], all = keyCache.shape[0] * keyCache.shape[1];
+  const Tensor &k = call[0], &v = call[1], &slots = call[2], &keyCache = call[3], &valueCache = call[4], &cosSin = call[5],
+               &q = call[6];
+  const int64_t T = k.shape[0], G = k.shape[1], D = k.shape[2], H = q.present ? q.shape[1] : 0;
+  const int64_t all = keyCache.shape[0] * keyCache.shape[1], half = cosSin.present ? cosSin.shape[1] / 2 : 0;
   const int32_t* slot = slots.as<int32_t>();
   for (int64_t t = 0; t < T; ++t)
     if (slot[t] < -1 || slot[t] >= all)
       refuse(call, 2, "be -1 or below " + std::to_string(all) + " (blocks times block size) for token " + std::to_string(t),
              slot[t]);
+  const int64_t tokens = 1 + kSpanElements / std::max<int64_t>(1, (H + 2 * G) * D);
   withWritten(k.dtype, keyCache.dtype, [&](auto given, auto cached) {
-    constexpr auto write = writeHeads<decltype(given), decltype(cached)>;
-    call.parallelFor((T + kTokens - 1) / kTokens, [&](int64_t task, int) {
-      for (int64_t t = task * kTokens; t < T && t < (task + 1) * kTokens; ++t) {
-        if (slot[t] < 0) continue;
-        write(k, t * G, keyCache, slot[t] * G, G, k.shape[2]);
-        write(v, t * G, valueCache, slot[t] * G, G, k.shape[2]);
+    using X = decltype(given);
+    using C = decltype(cached);
+    call.parallelFor((T + tokens - 1) / tokens, [&](int64_t task, int) {
+      for (int64_t t = task * tokens; t < T && t < (task + 1) * tokens; ++t) {
+        const float *const cosine = half > 0 ? cosSin.row<float>(t) : nullptr, *const sine = half > 0 ? cosine + half : nullptr;
+        for (int64_t h = 0; h < H; ++h) {
+          X* const row = q.row<X>(t * H + h);
+          rotateRow<X, X>(row, cosine, sine, row, half, D, 1);
+        }
+        for (int64_t g = 0; g < G && slot[t] >= 0; ++g) {
+          rotateRow(k.row<X>(t * G + g), cosine, sine, keyCache.row<C>(slot[t] * G + g), half, D, 1);
+          rotateRow<X, C>(v.row<X>(t * G + g), nullptr, nullptr, valueCache.row<C>(slot[t] * G + g), 0, D, 1);
+        }
       }
     });
   });

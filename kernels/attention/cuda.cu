@@ -1,4 +1,4 @@
-#include "../common/cuda_spans.h"
+#include "../rotary/cuda_rotate.h"
 #include "cache.h"
 #include "cuda_decode.h"
 #include "cuda_forward.h"
@@ -166,48 +166,80 @@ void paged_attention(const Call& call) {
 // --- the cache ------------------------------------------------------------------------------------------------------------
 
 namespace {
-// Rows are the keys of a token's heads, then its values; C is X, or fp8.
+// Rows are a token's heads of keys, then of values, then of queries, which stay where they are. C is X, or fp8.
 template <class X, class C>
 struct WriteCache {
-  Rows<X> k, v;
+  Rows<X> k, v, q;
   Rows<C> keyCache, valueCache;
+  Turn turn;
   const int32_t* slots;
   int64_t slotCount;
-  int groups;
+  int heads, groups;
+  int64_t D;
   FailureReport fail;
 
-  __device__ void operator()(int64_t row, int64_t start, int count) const {
-    const int64_t t = row / (2 * groups);
-    const int head = static_cast<int>(row % (2 * groups)), group = head % groups;
+  // C's spans of X's.
+  __device__ static void convert(const X (&values)[kSpan], C (&written)[kSpan]) {
+#pragma unroll
+    for (int i = 0; i < kSpan; ++i) {
+      if constexpr (std::is_same_v<X, C>) written[i] = values[i];
+      else written[i] = toFloat8(toFloat(values[i]));
+    }
+  }
+
+  __device__ void operator()(int64_t row, int64_t start, int) const {
+    const int64_t t = row / (2 * groups + heads);
+    const int head = static_cast<int>(row % (2 * groups + heads)), group = head % groups;
+    X a[kSpan], b[kSpan];
+    if (head >= 2 * groups) {
+      if (start >= turn.pairs) return;
+      const int64_t own = t * heads + head - 2 * groups;
+      turn.load(a, b, q, own, start);
+      turn.apply(a, b, t, start);
+      turn.store(a, b, q, own, start);
+      return;
+    }
     const int slot = slots[t];
     if (slot < -1 || slot >= slotCount) {
       if (start == 0 && head == 0) fail(kSlot, slot, t);
       return;
     }
     if (slot < 0) return;
-    const Rows<X>& source = head < groups ? k : v;
-    const Rows<C>& target = head < groups ? keyCache : valueCache;
-    X values[kSpan];
-    C written[kSpan];
-    source.loadRaw(values, t * groups + group, start, count);
-#pragma unroll
-    for (int i = 0; i < kSpan; ++i) {
-      if constexpr (std::is_same_v<X, C>) written[i] = values[i];
-      else written[i] = toFloat8(toFloat(values[i]));
+    Rows<X> source = head < groups ? k : v;
+    Rows<C> target = head < groups ? keyCache : valueCache;
+    const int64_t from = t * groups + group, to = int64_t{slot} * groups + group;
+    C writtenA[kSpan], writtenB[kSpan];
+    if (start < turn.pairs) {
+      turn.load(a, b, source, from, start);
+      if constexpr (!std::is_same_v<X, Float8>)
+        if (head < groups) turn.apply(a, b, t, start);
+      convert(a, writtenA);
+      convert(b, writtenB);
+      turn.store(writtenA, writtenB, target, to, start);
+      return;
     }
-    target.storeRaw(written, int64_t{slot} * groups + group, start, count);
+    const int64_t at = 2 * turn.half + start - turn.pairs;
+    const int count = static_cast<int>(D - at < kSpan ? D - at : kSpan);
+    source.packed = source.packed && turn.half == 0;
+    target.packed = target.packed && turn.half == 0;
+    source.loadRaw(a, from, at, count);
+    convert(a, writtenA);
+    target.storeRaw(writtenA, to, at, count);
   }
 };
 }  // namespace
 
 void kv_write(const Call& call) {
-  const Tensor &k = call[0], &cache = call[3];
+  const Tensor &k = call[0], &cache = call[3], &q = call[6];
+  const Turn turn(call[5], 1);
+  const int groups = static_cast<int>(k.shape[1]), heads = q.present ? static_cast<int>(q.shape[1]) : 0;
   withWritten(k.dtype, cache.dtype, [&](auto given, auto cached) {
     using X = decltype(given);
     using C = decltype(cached);
-    forSpans(call, 2 * k.rows(), k.cols(),
-             WriteCache<X, C>{Rows<X>(k), Rows<X>(call[1]), Rows<C>(cache), Rows<C>(call[4]), call[2].as<int32_t>(),
-                              cache.shape[0] * cache.shape[1], static_cast<int>(k.shape[1]), FailureReport(call)});
+    forSpans(
+        call, k.shape[0] * (2 * groups + heads), turn.pairs + k.shape[2] - 2 * turn.half,
+        WriteCache<X, C>{Rows<X>(k), Rows<X>(call[1]), Rows<X>(q), Rows<C>(cache), Rows<C>(call[4]), turn, call[2].as<int32_t>(),
+                         cache.shape[0] * cache.shape[1], heads, groups, k.shape[2], FailureReport(call)});
   });
 }
 

@@ -1,5 +1,6 @@
 #include "../../native/ops.h"
 #include "../common/check.h"
+#include "../rotary/check.h"
 #include "refusals.h"
 
 namespace cd::ops {
@@ -159,7 +160,13 @@ const Op attention_backward{
 
 const Op kv_write{
     "kv_write",
-    {{"k", Access::In}, {"v", Access::In}, {"slots", Access::In}, {"keyCache", Access::InOut}, {"valueCache", Access::InOut}},
+    {{"k", Access::In},
+     {"v", Access::In},
+     {"slots", Access::In},
+     {"keyCache", Access::InOut},
+     {"valueCache", Access::InOut},
+     {"cosSin", Access::In, true},
+     {"q", Access::InOut, true}},
     {},
     [](const Call& call) {
       call.expectRank(0, 3);
@@ -172,6 +179,15 @@ const Op kv_write{
       call.expectShape(3, {cache.shape[0], cache.shape[1], call[0].shape[1], call[0].shape[2]});
       checkCacheDType(call, 3, 0);
       expectLike(call, 4, 3);
+      if (call[5].present) {
+        call.expectFloat(0);
+        checkCosSin(call, 5, 0);
+      }
+      if (!call[6].present) return;
+      if (!call[5].present) call.fail(5, "be there for '" + call.name(6) + "'", "none");
+      call.expectRank(6, 3);
+      call.expectShape(6, {call[0].shape[0], call[6].shape[1], call[0].shape[2]});
+      call.expectSameDType(6, 0);
     },
     explain<-1, -1, -1, 2, 3>,
 };

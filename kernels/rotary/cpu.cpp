@@ -1,28 +1,12 @@
 #include "../common/dispatch.h"
 #include "../common/elementwise.h"
+#include "rotate.h"
 
 namespace cd::cpu {
-using namespace simd;
 
 namespace {
 // A cosine and a sine cost as much as about this many plain elements.
 constexpr int64_t kTrigonometryCost = 16;
-
-template <class T>
-void rotateRow(const T* x, const float* cosine, const float* sine, T* y, int64_t half, int64_t D, float direction) {
-  const auto turn = [&](int64_t count, auto&& get, auto&& put, int64_t j) {
-    const Vec x1 = get(x + j, count), x2 = get(x + half + j, count);
-    const Vec c = get(cosine + j, count), s = get(sine + j, count) * direction;
-    put(y + j, fma(x1, c, -(x2 * s)), count);
-    put(y + half + j, fma(x2, c, x1 * s), count);
-  };
-  int64_t j = 0;
-  for (; j + kWidth <= half; j += kWidth)
-    turn(kWidth, [](auto* p, int64_t) { return load(p); }, [](T* p, Vec v, int64_t) { store(p, v); }, j);
-  if (j < half)
-    turn(half - j, [](auto* p, int64_t n) { return loadTail(p, n); }, [](T* p, Vec v, int64_t n) { storeTail(p, v, n); }, j);
-  if (y != x) std::memcpy(y + 2 * half, x + 2 * half, sizeof(T) * (D - 2 * half));
-}
 }  // namespace
 
 void rotary_table(const Call& call) {

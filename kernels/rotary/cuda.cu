@@ -1,5 +1,5 @@
-#include "../common/cuda_spans.h"
 #include "../common/dispatch.h"
+#include "cuda_rotate.h"
 
 namespace cd::cuda {
 
@@ -17,18 +17,16 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A row is one head of one token: its pairs, in spans, then the dimensions that do not turn.
+// A row is one head of one token.
 template <class X>
 struct Rotate {
   Rows<X> x, y;
-  Rows<float> cosSin;
-  int64_t H, D, half, pairs;  // pairs: half, up to the next whole span
-  float direction;
-  bool halfPacked;  // spans from `half` on are aligned as well
+  Turn turn;
+  int64_t H, D;
 
   __device__ void operator()(int64_t row, int64_t start, int) const {
-    if (start >= pairs) {
-      const int64_t from = 2 * half + start - pairs;
+    if (start >= turn.pairs) {
+      const int64_t from = 2 * turn.half + start - turn.pairs;
       X values[kSpan];
       // Only spans from 0 on are known to be aligned.
       Rows<X> source = x, target = y;
@@ -38,26 +36,10 @@ struct Rotate {
       target.storeRaw(values, row, from, count);
       return;
     }
-    const int64_t t = row / H;
-    const int count = static_cast<int>(half - start < kSpan ? half - start : kSpan);
-    Rows<X> x2 = x, y2 = y;
-    Rows<float> sine = cosSin;
-    x2.packed = x2.packed && halfPacked;
-    y2.packed = y2.packed && halfPacked;
-    sine.packed = sine.packed && halfPacked;
-    float a[kSpan], b[kSpan], c[kSpan], s[kSpan];
-    x.load(a, row, start, count);
-    x2.load(b, row, half + start, count);
-    cosSin.load(c, t, start, count);
-    sine.load(s, t, half + start, count);
-#pragma unroll
-    for (int i = 0; i < kSpan; ++i) {
-      const float turned = s[i] * direction, first = a[i];
-      a[i] = fmaf(first, c[i], -(b[i] * turned));
-      b[i] = fmaf(b[i], c[i], first * turned);
-    }
-    y.store(a, row, start, count);
-    y2.store(b, row, half + start, count);
+    X a[kSpan], b[kSpan];
+    turn.load(a, b, x, row, start);
+    turn.apply(a, b, row / H, start);
+    turn.store(a, b, y, row, start);
   }
 };
 }  // namespace
@@ -70,14 +52,12 @@ void rotary_table(const Call& call) {
 }
 
 void rotary(const Call& call) {
-  const Tensor &x = call[0], &cosSin = call[1], &y = call[2];
-  const int64_t H = x.shape[1], D = x.shape[2], half = cosSin.shape[1] / 2, pairs = ceilDiv(half, kSpan) * kSpan;
-  const int64_t rest = y.data == x.data ? 0 : D - 2 * half;
+  const Tensor &x = call[0], &y = call[2];
+  const Turn turn(call[1], static_cast<float>(call.attribute(0)));
+  const int64_t H = x.shape[1], D = x.shape[2], rest = y.data == x.data ? 0 : D - 2 * turn.half;
   withFloat(x.dtype, [&](auto zero) {
     using X = decltype(zero);
-    forSpans(call, x.rows(), pairs + rest,
-             Rotate<X>{Rows<X>(x), Rows<X>(y), Rows<float>(cosSin), H, D, half, pairs, static_cast<float>(call.attribute(0)),
-                       half % kSpan == 0});
+    forSpans(call, x.rows(), turn.pairs + rest, Rotate<X>{Rows<X>(x), Rows<X>(y), turn, H, D});
   });
 }
 

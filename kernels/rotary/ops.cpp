@@ -1,5 +1,5 @@
 #include "../../native/ops.h"
-#include "../common/check.h"
+#include "check.h"
 
 namespace cd::ops {
 
@@ -24,12 +24,7 @@ const Op rotary{
     [](const Call& call) {
       call.expectRank(0, 3);
       call.expectFloat(0);
-      call.expectRank(1, 2);
-      call.expectDType(1, {DType::F32});
-      if (call[1].shape[0] != call[0].shape[0] || call[1].shape[1] > call[0].shape[2] || call[1].shape[1] % 2 != 0)
-        call.fail(
-            1, "have shape [" + std::to_string(call[0].shape[0]) + ", R], R even and at most " + std::to_string(call[0].shape[2]),
-            shapeText(call[1]));
+      checkCosSin(call, 1, 0);
       call.expectSameShape(2, 0);
       call.expectSameDType(2, 0);
       if (call.attribute(0) != 1 && call.attribute(0) != -1) failAttribute(call, 0, "1 or -1");

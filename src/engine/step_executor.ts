@@ -163,7 +163,7 @@ export class StepExecutor {
         config.headDim,
       ]);
     for (const { key, value } of this.cache.layers) {
-      scope(() => launch('kv_write', [gather(key), gather(value), slots, key, value]));
+      scope(() => launch('kv_write', [gather(key), gather(value), slots, key, value, null, null]));
     }
   }
 

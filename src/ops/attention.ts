@@ -46,17 +46,21 @@ export interface PagedBatch {
   slots: Tensor;
 }
 
-/** Writes k and v [T, G, D] to their slots, then attends from q [T, H, D] to all keys of each sequence. Not differentiable. */
+/**
+ * Turns q [T, H, D], in place, and k [T, G, D] by the angles of `table` ({@link rotaryTable}), writes k and v to their slots, then attends
+ * from q to all keys of each sequence → [T, H, D]. Not differentiable.
+ */
 export function pagedAttention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
+  table: Tensor,
   layer: KvLayer,
   batch: PagedBatch,
   options: AttentionOptions,
 ): Tensor {
   const output = Tensor.empty(q.device, q.shape, q.dtype);
-  launch('kv_write', [k, v, batch.slots, layer.key, layer.value]);
+  launch('kv_write', [k, v, batch.slots, layer.key, layer.value, table, q]);
   launch(
     'paged_attention',
     [q, layer.key, layer.value, batch.blockTable, batch.cuSeqlens, batch.contextLengths, null, output],

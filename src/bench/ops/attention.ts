@@ -97,14 +97,18 @@ export const attention: OpBench[] = [
   },
   {
     op: 'kv_write',
-    computes: 'keys and values of T tokens into blocks of 16',
-    shape: { T: 2048, G: 3, D: 64 },
-    build(make, { T, G, D }) {
-      const [k, v] = [make.random([T!, G!, D!]), make.random([T!, G!, D!])];
+    computes: 'rotary embedding of H heads and G keys of T tokens, keys and values into blocks of 16',
+    shape: { T: 2048, H: 9, G: 3, D: 64 },
+    build(make, { T, H, G, D }) {
+      const [k, v, q] = [make.random([T!, G!, D!]), make.random([T!, G!, D!]), make.random([T!, H!, D!])];
+      const cosSin = make.full([T!, D!], 0.7, 'f32');
       const blocks = Math.ceil(T! / blockSize);
       const slots = make.integers(Array.from({ length: T! }, (_, index) => blocks * blockSize - 1 - index));
       const cache = () => make.empty([blocks, blockSize, G!, D!]);
-      return { tensors: [k, v, slots, cache(), cache()], bytes: 2 * sum([k, v]) + bytesOf(slots) };
+      return {
+        tensors: [k, v, slots, cache(), cache(), cosSin, q],
+        bytes: 2 * sum([k, v, q]) + sum([slots, cosSin]),
+      };
     },
   },
 ];

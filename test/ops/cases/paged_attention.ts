@@ -187,7 +187,11 @@ export const cases: OpCases = {
     },
     {
       name: 'a cache of another dtype',
-      tensors: { ...pagedTensors(odd), keyCache: input('bf16', [23, 7, 1, 10], normal(1)) },
+      tensors: {
+        ...pagedTensors(odd),
+        keyCache: input('bf16', [23, 7, 1, 10], normal(1)),
+        valueCache: input('bf16', [23, 7, 1, 10], normal(1)),
+      },
       attributes: { scale: 1, window: 0 },
       message: "paged_attention: Expected 'keyCache' to have the dtype of 'q', f32, or be fp8 but received bf16",
     },
