@@ -45,7 +45,8 @@ export type OpName =
   | 'broadcast'
   | 'quantised_matmul'
   | 'dequantise'
-  | 'add_rms_norm';
+  | 'add_rms_norm'
+  | 'matmul_low_rank';
 
 export interface OpContract {
   name: OpName;

@@ -34,6 +34,11 @@ def matmul(d, M, N, K):
     return lambda: torch.mm(a, b.t(), out=c)
 
 
+def matmul_low_rank(d, M, N, K, R):
+    a, b, inner, outer = normal((M, K), d), normal((N, K), d), normal((M, R), d), normal((N, R), d)
+    return lambda: torch.addmm(torch.mm(a, b.t()), inner, outer.t(), alpha=0.5)
+
+
 def quantised_matmul(d, M, N, K, block):
     return matmul(d, M, N, K)
 
@@ -180,7 +185,7 @@ def elementwise(function, inputs):
 
 
 PREPARE = {
-    **{f.__name__: f for f in (matmul, quantised_matmul, attention, attention_backward, paged_attention, linear_cross_entropy)},
+    **{f.__name__: f for f in (matmul, matmul_low_rank, quantised_matmul, attention, attention_backward, paged_attention, linear_cross_entropy)},
     **{f.__name__: f for f in (token_logprobs, rms_norm, add_rms_norm, rms_norm_backward, rotary, silu_mul, silu_mul_backward)},
     **{f.__name__: f for f in (embedding, dropout, sample, adamw)},
     "fill": elementwise(lambda y: y.fill_(1), 0),

@@ -60,4 +60,31 @@ CASES(matmul) {
       }
 }
 
+CASES(matmul_low_rank) {
+  constexpr DType kPairs[][2] = {{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::BF16, DType::F32}};
+  for (const auto& [input, result] : kPairs)
+    for (bool b : {true, false}) {
+      const auto listed = [&, input = input, result = result](const std::string& name, const Sizes& s, int64_t R, bool accumulate,
+                                                              int64_t stride, int64_t shift, bool packed = true) {
+        const auto made = [&](const Argument& argument) { return argument.narrowed(stride).shifted(shift); };
+        const Sizes low{s.M, s.N, R};
+        add(named(s, input, result) + " and " + std::to_string(R) + (b ? ", turned" : "") + name)
+            .attributes({double(b), double(accumulate), 0.75, double(packed)})
+            .tensors({made(left(s, input, false)), made(right(s, input, b)), made(left(low, input, false)),
+                      made(right(low, input, b)), made(accumulate ? normal(result, {s.M, s.N}) : output(result, {s.M, s.N}))})
+            .bound(1, absolute(s.K + R, input));
+      };
+      listed("", {1, 1, 1}, 1, false, 0, 0);
+      listed("", {0, 5, 3}, 2, false, 0, 0);
+      listed("", {5, 0, 3}, 2, false, 0, 0);
+      listed("", {17, 40, 33}, 5, false, 0, 0);
+      // More than a tile of each side, more of K than a ring of tiles holds, a rest of each.
+      listed("", {137, 264, 328}, 72, false, 0, 0);
+      listed(", added to rows", {140, 72, 136}, 16, true, 280, 0);
+      listed(", the last columns alone", {3, 263, 8}, 8, true, 280, 0);
+      listed(", not aligned", {19, 48, 24}, 8, false, 0, 1);
+      listed(", in any number", {19, 48, 24}, 8, true, 0, 0, false);
+    }
+}
+
 }  // namespace cd::check

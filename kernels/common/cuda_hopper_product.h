@@ -174,6 +174,45 @@ __device__ __forceinline__ void turnQuad(uint32_t (&x)[4]) {
   }
 }
 
+// Sums, rounded, to a matrix [M, N] of bf16 whose rows packable() takes; added to what is there with `accumulate`.
+struct StoreTile {
+  BFloat16* c;
+  int64_t stride, M, N;
+  bool accumulate;
+
+  __device__ __forceinline__ void operator()(Sums& sums, int64_t firstRow, int64_t column) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int64_t row = firstRow + ownRow(half);
+      BFloat16* const target = c + row * stride + column;
+      const int64_t left = row < M ? N - column : 0;  // elements of the row from here on
+      if (accumulate) {
+#pragma unroll
+        for (int j = 0; j < kColumns / 8; ++j)
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            if (fragmentColumn(j, i) < left) sums[j][2 * half + i] += toFloat(target[fragmentColumn(j, i)]);
+        __syncwarp();  // a neighbour writes where this lane has read
+      }
+#pragma unroll
+      for (int j = 0; j < kColumns / 8; j += 4) {
+        uint32_t quad[4];
+#pragma unroll
+        for (int part = 0; part < 4; ++part) quad[part] = packBFloat16(sums[j + part][2 * half], sums[j + part][2 * half + 1]);
+        turnQuad(quad);
+        const int place = (j + laneIndex() % 4) * 8;
+        if (place + 8 <= left) {
+          *reinterpret_cast<uint4*>(target + place) = make_uint4(quad[0], quad[1], quad[2], quad[3]);
+        } else {
+#pragma unroll
+          for (int i = 0; i < 8; ++i)
+            if (place + i < left) target[place + i] = BFloat16{static_cast<uint16_t>(quad[i / 2] >> (i % 2 * 16))};
+        }
+      }
+    }
+  }
+};
+
 // --- on the host -------------------------------------------------------------------------------------------------------------
 inline TensorMap operandMap(const Tensor& operand, int boxRows) {
   // One row may have any stride, which the copy engine would not take.

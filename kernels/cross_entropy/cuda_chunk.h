@@ -58,11 +58,7 @@ inline Tensor matrix(void* data, DType dtype, int64_t rows, int64_t columns, int
 // d [count, V] of the tokens from `first` on, whose hidden rows are `chunk`, to the gradients; either may be absent.
 inline void multiplyGradients(const Call& call, const Tensor& d, const Tensor& chunk, int64_t first, const Tensor& dHidden,
                               const Tensor& dWeight, void* work) {
-  if (dHidden.present) {
-    void* const rows = dHidden.as<char>() + first * dHidden.rowStride * dtypeSize(dHidden.dtype);
-    const Tensor target = matrix(rows, dHidden.dtype, chunk.shape[0], chunk.shape[1], dHidden.rowStride);
-    multiply(call, {d, call[1], target, false, false, false}, work);
-  }
+  if (dHidden.present) multiply(call, {d, call[1], rowsOf(dHidden, first, chunk.shape[0]), false, false, false}, work);
   if (dWeight.present) multiply(call, {d, chunk, dWeight, true, false, true}, work);
 }
 

@@ -20,12 +20,15 @@ void checkPerToken(const Call& call, std::initializer_list<int> indices) {
     call.expectDType(index, {DType::F32});
   }
 }
-void checkGradients(const Call& call, int dHidden, int dWeight) {
-  call.expectSameShape(dHidden, 0);
-  call.expectSameDType(dHidden, 0);
-  if (!call[dWeight].present) return;
-  call.expectSameShape(dWeight, 1);
-  call.expectDType(dWeight, {DType::F32});
+// Two tensors of T at 3 and 4, dHidden and dWeight at 5 and 6.
+void checkWithGradients(const Call& call) {
+  checkInputs(call);
+  checkPerToken(call, {3, 4});
+  call.expectSameShape(5, 0);
+  call.expectSameDType(5, 0);
+  if (!call[6].present) return;
+  call.expectSameShape(6, 1);
+  call.expectDType(6, {DType::F32});
 }
 // values: the target, its token.
 std::string explain(const Call& call, const Failure& failure) {
@@ -61,11 +64,7 @@ const Op token_logprobs_backward{
      {"dHidden", Access::Out},
      {"dWeight", Access::InOut, true}},
     {},
-    [](const Call& call) {
-      checkInputs(call);
-      checkPerToken(call, {3, 4});
-      checkGradients(call, 5, 6);
-    },
+    checkWithGradients,
     explain,
 };
 
@@ -79,11 +78,7 @@ const Op linear_cross_entropy{
      {"dHidden", Access::Out},
      {"dWeight", Access::InOut, true}},
     {},
-    [](const Call& call) {
-      checkInputs(call);
-      checkPerToken(call, {3, 4});
-      checkGradients(call, 5, 6);
-    },
+    checkWithGradients,
     explain,
 };
 

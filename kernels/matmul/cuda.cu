@@ -48,7 +48,7 @@ int64_t productScratch(int64_t M, int64_t N, int64_t K) {
 void multiply(const Call& call, const Multiplication& product, void* work) {
   const Tensor tensors[] = {product.a, product.b, product.c};
   const double attributes[] = {product.transposeA ? 1.0 : 0.0, product.transposeB ? 1.0 : 0.0, product.accumulate ? 1.0 : 0.0,
-                               1.0};
+                               product.alpha};
   Borrowed scratch(work, productScratch(product.c.shape[0], product.c.shape[1], product.a.shape[product.transposeA ? 0 : 1]));
   Call inner = call;
   inner.tensors = tensors;

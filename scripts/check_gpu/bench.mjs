@@ -16,6 +16,7 @@ export const benchmarks = [
   ['cross-entropy', head],
   ['matmul', 'M=16384,N=4096,K=4096'],
   ['matmul', 'M=64,N=28672,K=4096'],
+  ['matmul-low-rank', 'M=16384,N=4096,K=4096,R=64'],
   ['attention', `B=8,L=2048,${heads}`],
   ['attention-backward', `B=8,L=2048,${heads}`],
   ['paged-attention', `B=4,C=16384,Q=1,${heads}`],

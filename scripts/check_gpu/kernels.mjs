@@ -7,7 +7,13 @@ export const kernelCheck = 'build/Release/kernel-check';
 export const hopperOn = { COMPRESS_DISTILL_HOPPER_KERNELS: '1' };
 
 /** Operations that take another way with them. */
-export const hopperOperations = ['attention', 'token_logprobs', 'token_logprobs_backward', 'linear_cross_entropy'];
+export const hopperOperations = [
+  'attention',
+  'token_logprobs',
+  'token_logprobs_backward',
+  'linear_cross_entropy',
+  'matmul_low_rank',
+];
 
 /** In emulation, whose kernels `npm test` checks anyway: enough to see that a stage runs. */
 const emulatedOperations = ['scale', 'rms_norm'];

@@ -72,6 +72,6 @@ export class Linear {
     const first = this.part.kind === 'row' ? this.part.start : 0;
     const place = { purpose: dropoutPurpose(this.#number), first, columns: this.part.whole[1]! };
     const mask = training && dropout > 0 ? { p: dropout, seed, step: training.step, ...place } : null;
-    return loraLinear(x, this.weight, a, b, scale, mask);
+    return loraLinear(x, this.weight, a, b, scale, mask, context.kind === 'packed');
   }
 }

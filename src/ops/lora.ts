@@ -24,6 +24,9 @@ export interface Dropout {
  * products run. Both are summed in f32 and rounded once: what a young adapter adds is less than half a bf16 step of the layer's
  * own output, and would vanish if that were rounded before. Dropout is a function of position, so the backward pass draws the
  * same mask again instead of saving it. A quantised weight is frozen: gradients flow to x, A and B.
+ *
+ * @param packed whether rows are tokens of packed documents. Default: true. An engine's rows come in any number, and must get the
+ *   same bits whatever that is.
  */
 export function loraLinear(
   x: Tensor,
@@ -32,6 +35,7 @@ export function loraLinear(
   b: Tensor,
   scale: number,
   dropout: Dropout | null,
+  packed = true,
 ): Tensor {
   const drop = (input: Tensor): Tensor => {
     if (!dropout || dropout.p === 0) return input;
@@ -45,11 +49,18 @@ export function loraLinear(
   const aLow = low(a);
   const bLow = low(b);
   const inner = Tensor.empty(x.device, [rows, a.shape[0]!], x.dtype);
-  const total = Tensor.empty(x.device, [rows, weight.shape[0]!], 'f32');
-  multiplyByWeight(x, weight, total);
   launch('matmul', [drop(x), aLow, inner], [0, 1, 0, 1]);
-  launch('matmul', [inner, bLow, total], [0, 1, 1, scale]);
-  const y = low(total);
+  const sum = (dtype: Tensor['dtype']) => Tensor.empty(x.device, [rows, weight.shape[0]!], dtype);
+  let y: Tensor;
+  if (weight instanceof Tensor) {
+    y = sum(x.dtype);
+    launch('matmul_low_rank', [x, weight, inner, bLow, y], [1, 0, scale, Number(packed)]);
+  } else {
+    const total = sum('f32');
+    multiplyByWeight(x, weight, total);
+    launch('matmul', [inner, bLow, total], [0, 1, 1, scale]);
+    y = low(total);
+  }
   const own = weight instanceof Tensor ? weight : weight.data;
   record('loraLinear', [x, own, a, b], [y], [x, own, aLow, bLow, inner], (context) => {
     const dy = context.gradient();
@@ -65,9 +76,12 @@ export function loraLinear(
     context.into(3, (dB, accumulate) => launch('matmul', [dy, savedInner, dB], [1, 0, Number(accumulate), scale]));
     context.into(2, (dA, accumulate) => launch('matmul', [dInner, drop(savedX), dA], [1, 0, Number(accumulate), 1]));
     context.into(1, (dW, accumulate) => launch('matmul', [dy, savedX, dW], [1, 0, Number(accumulate), 1]));
+    const drops = dropout !== null && dropout.p > 0;
     context.into(0, (dx, accumulate) => {
+      if (weight instanceof Tensor && !drops)
+        return launch('matmul_low_rank', [dy, savedWeight, dInner, savedA, dx], [0, Number(accumulate), 1, 1]);
       multiplyByWeight(dy, weight instanceof Tensor ? savedWeight : weight, dx, { back: true, accumulate });
-      if (!dropout || dropout.p === 0) return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
+      if (!drops) return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
       const dDropped = savedX.like();
       launch('matmul', [dInner, savedA, dDropped], [0, 0, 0, 1]);
       launch('add', [dx, drop(dDropped), dx], [1]);

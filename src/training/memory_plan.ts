@@ -61,7 +61,7 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
 
   // Elements per token. A layer keeps what its backward pass reads: its input, the inputs of its matrices, and what
   // attention and the gated product take. The layer at work adds, on its way forth, what it makes beside that (an adapted
-  // layer sums in f32 and drops inputs); on its way back, gradients.
+  // layer drops inputs, and sums in f32 beside a quantised weight); on its way back, gradients.
   const embedding = [...shapes].find(([name]) => name.endsWith('embed_tokens.weight'))![1];
   const hidden = embedding[1]!;
   const layers = new Set(matrices.map(([name]) => /\.layers\.(\d+)\./.exec(name)![1])).size;
@@ -78,7 +78,8 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   const recomputed = 2 * hidden + activated;
   const byCheckpointing = { none: layers * kept, selective: layers * (kept - recomputed), layer: kept };
   const widest = Math.max(...layer.flatMap(([, shape]) => shape));
-  const sums = adapters > 0 && size === 2 ? 2 * layer.reduce((sum, [, shape]) => sum + shape[0]!, 0) : 0;
+  const summed = layer.filter(([name]) => quantisation?.covers(name, specs.get(name)!));
+  const sums = adapters > 0 && size === 2 ? 2 * summed.reduce((sum, [, shape]) => sum + shape[0]!, 0) : 0;
   const dropped = adapters > 0 && lora.dropout > 0 ? layer.reduce((sum, [, shape]) => sum + shape[1]!, 0) : 0;
   // What is there again while a layer is at work: its output and the gradients that wait for it, or its widest part.
   const again = { none: 0, selective: activated + hidden, layer: 3 * hidden }[activationCheckpointing];

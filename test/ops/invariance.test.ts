@@ -1,7 +1,7 @@
 /** A row's result depends on that row alone: equal bits whatever stands beside it, however it is cut, stored or threaded. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OpName } from '../../src/native.js';
-import { add } from '../../src/ops/elementwise.js';
+import { add, cast } from '../../src/ops/elementwise.js';
 import { addRmsNorm, rmsNorm } from '../../src/ops/rms_norm.js';
 import { Device } from '../../src/tensor/device.js';
 import type { DType } from '../../src/tensor/dtype.js';
@@ -44,6 +44,24 @@ const rowsOf = (data: ArrayLike<number>, first: number, count: number, row: numb
 
 describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
   const bytes = dtype === 'f32' ? 4 : 2;
+
+  it.each([3, 40, 300])('matmul_low_rank of %i rows is two products in f32, rounded once', async (M) => {
+    const [N, K, R] = [70, 1071, 9];
+    const draw = (seed: number, shape: number[]) =>
+      Tensor.from(devices[0]!, typedArray(dtype, normal(seed)(shape[0]! * shape[1]!)), shape, dtype);
+    const bits = await Promise.all(
+      scope(() => {
+        const [a, b, inner, outer] = [draw(1, [M, K]), draw(2, [N, K]), draw(3, [M, R]), draw(4, [N, R])];
+        const together = Tensor.empty(devices[0]!, [M, N], dtype);
+        launch('matmul_low_rank', [a, b, inner, outer, together], [1, 0, 0.3, 1]);
+        const total = Tensor.empty(devices[0]!, [M, N], 'f32');
+        launch('matmul', [a, b, total], [0, 1, 0, 1]);
+        launch('matmul', [inner, outer, total], [0, 1, 1, 0.3]);
+        return [together, cast(total, dtype)];
+      }).map(async (tensor) => Buffer.from(await tensor.readBytes())),
+    );
+    expect(bits[0]!.equals(bits[1]!)).toBe(true);
+  });
 
   it('add_rms_norm is add, then rms_norm', async () => {
     const [T, E] = [5, 71];

@@ -79,7 +79,8 @@ describe('planMemory', () => {
       // Memory comes in whole blocks, which small quantised weights do not fill.
       expect(Math.abs(before / (total - activations) - 1)).toBeLessThan(name === 'tied' ? 0.01 : 0.03);
       expect((peakBytes - before) / activations).toBeGreaterThan(0.85);
-      expect((peakBytes - before) / activations).toBeLessThan(1.12);
+      // Blocks are multiples of 64 KiB; the activations of this MLP in bf16 leave a quarter of theirs empty.
+      expect((peakBytes - before) / activations).toBeLessThan(dtype === 'bf16' ? 1.15 : 1.12);
       await device.close();
     },
   );

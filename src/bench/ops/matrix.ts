@@ -20,6 +20,22 @@ export const matrix: OpBench[] = [
     },
   },
   {
+    op: 'matmul_low_rank',
+    computes: 'C[M,N] = A[M,K] · B[N,K]ᵀ + ½ · inner[M,R] · outer[N,R]ᵀ, as a linear layer with an adapter does',
+    shape: { M: 2048, N: 1536, K: 576, R: 64 },
+    peer: 'torch.addmm of the two products',
+    build(make, { M, N, K, R }) {
+      const operands = [make.random([M!, K!]), make.random([N!, K!]), make.random([M!, R!]), make.random([N!, R!])];
+      const c = make.empty([M!, N!]);
+      return {
+        tensors: [...operands, c],
+        attributes: [1, 0, 0.5, 1],
+        flops: 2 * M! * N! * (K! + R!),
+        bytes: [...operands, c].reduce((sum, tensor) => sum + bytesOf(tensor), 0),
+      };
+    },
+  },
+  {
     op: 'quantised_matmul',
     computes: 'y[M,N] = x[M,K] · W[N,K]ᵀ; block 0: W in fp8 with one scale, 128: one for 128×128, 32: mxfp4',
     shape: { M: 64, N: 1536, K: 576, block: 128 },

@@ -247,6 +247,18 @@ export const differentiable: Differentiable[] = [
     },
   },
   {
+    name: 'loraLinear without dropout',
+    op: 'matmul_low_rank',
+    inputs: { x: x([4, 7], 2), weight: x([5, 7]), a: x([3, 7], 3), b: x([5, 3], 4) },
+    wanted: ['x', 'weight', 'a', 'b'],
+    run: ({ x, weight, a, b }) => loraLinear(x!, weight!, a!, b!, 0.5, null),
+    reference: ({ x, weight, a, b }) => {
+      const base = times(x!.data!, weight!.data!, 4, 7, 5);
+      const inner = times(x!.data!, a!.data!, 4, 7, 3);
+      return times(inner, b!.data!, 4, 3, 5).map((value, index) => base[index]! + 0.5 * value);
+    },
+  },
+  {
     name: 'loraLinear',
     op: 'dropout',
     inputs: { x: x([4, 7], 2), weight: x([5, 7]), a: x([3, 7], 3), b: x([5, 3], 4) },
