@@ -17,6 +17,8 @@ class Accelerator {
   virtual ~Accelerator() = default;
   virtual std::string description() const = 0;  // of the hardware, for people
   virtual DeviceMemory memory() const = 0;
+  virtual int index() const = 0;                    // among those of the machine
+  virtual bool reaches(int accelerator) const = 0;  // whether it reads another one's memory without the host between; any thread
 
   virtual void attach() = 0;                  // makes the calling thread the one that launches
   virtual void* stream() const = 0;           // as kernels know it (Call::stream)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
 
 namespace cd {
 
@@ -300,6 +301,28 @@ void Communicator::attach(std::shared_ptr<Link> link) {
   link_ = std::move(link);
   std::lock_guard lock(group_->mutex);
   group_->links[rank_] = link_;
+}
+
+void Communicator::place(const Accelerator& accelerator) {
+  static std::mutex mutex;
+  static std::set<std::pair<int, int>> told;
+  const int own = accelerator.index();
+  std::vector<int> others;
+  {
+    std::lock_guard lock(group_->mutex);
+    others = group_->accelerators;
+    group_->accelerators.push_back(own);
+  }
+  std::lock_guard lock(mutex);
+  for (const int other : others) {
+    if (other == own || accelerator.reaches(other) || !told.insert(std::minmax(own, other)).second) continue;
+    std::fprintf(
+        stderr,
+        "warning: cuda:%d and cuda:%d do not reach each other's memory (no peer-to-peer access): NCCL copies over the host, "
+        "at some 10 to 25 GB/s of PCIe instead of NVLink's hundreds; see `nvidia-smi topo -p2p r`, and give such GPUs to "
+        "'dp' rather than to 'tp'\n",
+        std::min(own, other), std::max(own, other));
+  }
 }
 
 std::string Communicator::failure() const {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "accelerator.h"
 #include "collective.h"
 #include "peers.h"
 
@@ -45,6 +46,9 @@ class Communicator : public Collective {
   void announce(const Meeting& meeting) override;
   std::string failure() const override;
   void expectPatience(const char* doing, double seconds) override;
+  // This rank's accelerator. Warns on stderr, once of each pair, where it and another rank's of this process do not reach each
+  // other.
+  void place(const Accelerator& accelerator);
   // Whether all ranks of this process have come for this rank's next collective, or have failed. first: this one has just come.
   bool come(bool first, const char* doing, double seconds);
   // An accelerator has run this rank's part of the oldest collective that is not concluded. → whether the other ranks of this
@@ -80,6 +84,7 @@ class Communicator : public Collective {
     uint64_t firstAnnounced = 0;
     std::vector<uint64_t> comings, announcements, conclusions;
     std::vector<std::shared_ptr<Link>> links;
+    std::vector<int> accelerators;  // their numbers, of those that have been placed
 
     void fail(const std::string& why);  // the first reason stays
     std::vector<int> behind(uint64_t step) const;

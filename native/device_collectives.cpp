@@ -23,6 +23,7 @@ int Device::addCommunicator(std::unique_ptr<Communicator> communicator) {
             },
             [this](Command& command) { retireKernel(command, nullptr); }},
         completed_);
+  if (accelerator_) communicator->place(*accelerator_);
   // The streams' threads read the lists while these grow, so they never move.
   collectives_.push_back(communicator.get());
   communicators_.push_back(std::move(communicator));

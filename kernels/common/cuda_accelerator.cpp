@@ -117,6 +117,12 @@ class CudaAccelerator : public Accelerator {
     return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
   }
 
+  int index() const override { return index_; }
+  bool reaches(int accelerator) const override {
+    int can = 0;
+    return cudaDeviceCanAccessPeer(&can, index_, accelerator) == cudaSuccess && can != 0;
+  }
+
   void attach() override { use(); }
   void* stream() const override { return stream_; }
 

@@ -62,6 +62,7 @@ struct Gpu {
   int64_t lostAt = INT64_MAX;  // of `launches`
   std::string graphFault;
   int count = 1, driver = kRuntime, capability = 0;  // 0: the one that the kernels were built for
+  bool peers = true;                                 // the GPUs reach each other's memory
 
   static Gpu& instance() {
     static Gpu gpu;
@@ -75,6 +76,7 @@ struct Gpu {
     count = static_cast<int>(number("GPUS", 1));
     driver = static_cast<int>(number("DRIVER", kRuntime));
     capability = static_cast<int>(number("CAPABILITY", 0));
+    peers = number("PEERS", 1) != 0;
     total = static_cast<size_t>(number("MEMORY", kMemory));
     const char* const fault = std::getenv("COMPRESS_DISTILL_EMULATION_GRAPH_FAULT");
     graphFault = fault ? fault : "";
@@ -117,6 +119,9 @@ inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
   const int capability = cd::emulation::Gpu::instance().capability;
   return *value = name == cudaDevAttrComputeCapabilityMajor ? capability / 10 : capability % 10, cudaSuccess;
+}
+inline cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) {
+  return *can = cd::emulation::Gpu::instance().peers, cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "CUDA kernels emulated on the host");

@@ -117,7 +117,7 @@ async function withScoring(
   const { Scorers } = await import('../distributed/scorers.js');
   const files = await resolveModel(model);
   files.weights.close();
-  const scorers = await Scorers.create(devices, { model, device, dtype, threads }, leader);
+  const scorers = await Scorers.create(devices, { model, device, dtype, threads }, files.fingerprint, leader);
   try {
     const score = (documents: readonly (readonly number[])[]) => scorers.score(documents);
     const { limits, width } = scorers;

@@ -15,7 +15,7 @@ export type ReplicaOrder =
   | { readonly kind: 'close' };
 
 export type ReplicaNews =
-  | { readonly kind: 'ready'; readonly report: string; readonly statistics: EngineStatistics }
+  | { readonly kind: 'ready'; readonly report: string; readonly model: string; readonly statistics: EngineStatistics }
   | { readonly kind: 'statistics'; readonly statistics: EngineStatistics }
   | { readonly kind: 'completion'; readonly task: number; readonly completion: Completion }
   /** Nothing more comes of the task. */
@@ -49,7 +49,7 @@ async function complete(engine: Engine, task: number, request: GenerateRequest):
 }
 
 async function serve(): Promise<void> {
-  const { engine, close } = await openEngine(workerData as ReplicaSetup);
+  const { engine, loaded, close } = await openEngine(workerData as ReplicaSetup);
   const clock = setInterval(() => {
     if (tasks.size > 0) say({ kind: 'statistics', statistics: engine.statistics() });
   }, statisticsMilliseconds);
@@ -62,7 +62,8 @@ async function serve(): Promise<void> {
       port.close(); // nothing is left to wait for, so the thread ends
     }
   });
-  say({ kind: 'ready', report: engine.startupReport(), statistics: engine.statistics() });
+  const { fingerprint: model } = loaded.files;
+  say({ kind: 'ready', report: engine.startupReport(), model, statistics: engine.statistics() });
 }
 
 serve().catch(fail);

@@ -41,6 +41,8 @@ interface Replica {
   outstanding: number;
   statistics: EngineStatistics | null;
   report: string;
+  /** Fingerprint of the files that it has read. */
+  model: string;
   dead: boolean;
 }
 
@@ -197,7 +199,7 @@ export class Replicas extends RequestServer<Task> {
       name: `replica ${index} (${elsewhere === null ? setup.device : `process ${elsewhere.process}`})`,
       thread,
       tasks: new Map(),
-      ...{ outstanding: 0, statistics: null, report: '', dead: false },
+      ...{ outstanding: 0, statistics: null, report: '', model: '', dead: false },
     };
     return replica;
   }
@@ -206,8 +208,8 @@ export class Replicas extends RequestServer<Task> {
     if (news.kind === 'failed') this.end(replica, news.message, news.user);
     if ('statistics' in news) replica.statistics = news.statistics;
     if (news.kind === 'ready') {
-      replica.report = news.report;
-      if (this.replicas.every(({ report }) => report !== '')) this.starting?.resolve();
+      Object.assign(replica, { report: news.report, model: news.model });
+      if (this.replicas.every(({ report }) => report !== '')) this.startIfAlike();
     }
     if (!('task' in news)) return;
     const task = replica.tasks.get(news.task);
@@ -215,6 +217,19 @@ export class Replicas extends RequestServer<Task> {
     if (news.kind === 'done') this.drop(task, null);
     else this.finish(task, news.completion);
     task.stream.notify();
+  }
+
+  /** Other machines may have other files of the same name. */
+  private startIfAlike(): void {
+    const [first] = this.replicas;
+    const other = this.replicas.find(({ model }) => model !== first!.model);
+    if (other === undefined) this.starting?.resolve();
+    else
+      this.starting?.reject(
+        new UserError(
+          `Expected the same model everywhere but ${other.name} has other files than ${first!.name}; copy them to all machines again`,
+        ),
+      );
   }
 
   private finish(task: Task, completion: Completion): void {

@@ -1,28 +1,17 @@
-/** Whether ranks that train together begin with the same weights: a mistake here would train a model that nobody has. */
-import { createHash } from 'node:crypto';
+/** Whether processes that train together begin with the same weights: a mistake here would train a model that nobody has. */
 import { UserError } from '../errors.js';
-import { Tensor } from '../tensor/tensor.js';
-import type { Communicator } from './communicator.js';
+import { hashFiles } from '../weights/fingerprint.js';
+import type { ProcessGroup } from './process_group.js';
 
 /**
- * Compares the names and the first row of every weight, as the devices have them.
- * @throws {UserError} on every rank, naming the first one that differs from rank 0
+ * Collective. Compares every byte of some files; the ranks of one process read the same ones.
+ * @throws {UserError} on every process, naming the first one whose files differ from those of process 0
  */
-export async function expectSameWeights(
-  weights: ReadonlyMap<string, Tensor>,
-  communicator: Communicator,
-): Promise<void> {
-  const hash = createHash('sha256');
-  for (const [name, weight] of weights) {
-    using row = weight.narrow(0, 0, 1);
-    hash.update(name).update(await row.readBytes());
-  }
-  using own = Tensor.from(communicator.device, Int32Array.of(hash.digest().readInt32LE()));
-  using all = communicator.allGather(own);
-  const sums = (await all.read()) as Int32Array;
-  const other = sums.findIndex((sum) => sum !== sums[0]);
+export async function expectSameWeights(processes: ProcessGroup, paths: readonly string[]): Promise<void> {
+  const hashes = await processes.gather(await hashFiles(paths));
+  const other = hashes.findIndex((hash) => hash !== hashes[0]);
   if (other < 0) return;
   throw new UserError(
-    `Expected the same weights on every rank but rank ${other} has others than rank 0; see that all machines have the same model files and the same build`,
+    `Expected the same weights in every process but those of process ${other} are not those of process 0; copy the model's files to all machines again`,
   );
 }

@@ -20,7 +20,7 @@ export type ScoreOrder =
   | { readonly kind: 'close' };
 
 export type ScoreNews =
-  | { readonly kind: 'ready'; readonly limits: ScoreLimits }
+  | { readonly kind: 'ready'; readonly limits: ScoreLimits; readonly model: string }
   | { readonly kind: 'scores'; readonly batch: number; readonly scores: (number | null)[][] }
   | { readonly kind: 'failed'; readonly message: string; readonly user: boolean };
 
@@ -38,7 +38,7 @@ function fail(error: unknown): void {
 async function serve(): Promise<void> {
   const { model: name, device: deviceName, dtype, threads } = workerData as ScorerSetup;
   const device = Device.open(deviceName, { threads });
-  const { model } = await loadModel(name, { device, ...(dtype && { dtype }) });
+  const { model, files } = await loadModel(name, { device, ...(dtype && { dtype }) });
   const score = async (batch: number, documents: readonly (readonly number[])[]): Promise<void> =>
     say({ kind: 'scores', batch, scores: await scoreDocuments(model, documents) });
   port.on('message', async (order: ScoreOrder) => {
@@ -50,7 +50,7 @@ async function serve(): Promise<void> {
     }
   });
   const { maxPositionEmbeddings: context, vocabSize } = model.config;
-  say({ kind: 'ready', limits: { context, vocabSize } });
+  say({ kind: 'ready', limits: { context, vocabSize }, model: files.fingerprint });
 }
 
 serve().catch(fail);

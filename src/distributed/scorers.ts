@@ -36,9 +36,17 @@ export class Scorers {
   private failure: Error | null = null;
   private batch = 0;
 
-  /** @throws UserError for what keeps a device from starting, naming it */
-  static async create(count: number, options: ScorersOptions, leader: LeadingProcess | null): Promise<Scorers> {
-    const scorers = new Scorers(count, options, leader);
+  /**
+   * @param model its fingerprint, which that of every device must be
+   * @throws UserError for what keeps a device from starting, naming it
+   */
+  static async create(
+    count: number,
+    options: ScorersOptions,
+    model: string,
+    leader: LeadingProcess | null,
+  ): Promise<Scorers> {
+    const scorers = new Scorers(count, options, model, leader);
     try {
       scorers.limits = await scorers.ready;
     } catch (error) {
@@ -49,7 +57,7 @@ export class Scorers {
     return scorers;
   }
 
-  private constructor(count: number, options: ScorersOptions, leader: LeadingProcess | null) {
+  private constructor(count: number, options: ScorersOptions, model: string, leader: LeadingProcess | null) {
     const here = localRanks({ dp: count, tp: 1 }, leader?.group ?? null).count;
     const threads = rankThreads(options.threads, here);
     let missing = count;
@@ -71,6 +79,7 @@ export class Scorers {
           const news = message as ScoreNews;
           if (news.kind === 'failed') fail(news.message, news.user);
           else if (news.kind === 'scores') this.take(news.batch, news.scores);
+          else if (news.model !== model) fail('it has other files of the model; copy them to all machines again', true);
           else if (--missing === 0) start(news.limits);
         },
         ended: (why: string) => fail(why, false),

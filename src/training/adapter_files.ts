@@ -21,7 +21,7 @@ import { parseStrict } from './strict_schema.js';
 import { parameterParts, wholeToWrite } from './tensor_parallel.js';
 
 const configFile = 'adapter_config.json';
-const weightsFile = 'adapter_model.safetensors';
+export const weightsFile = 'adapter_model.safetensors';
 const prefix = 'base_model.model.';
 
 /**

@@ -1,7 +1,6 @@
 // One rank of a training run: its own device, model, optimizer and share of every window.
 
 import { Mesh } from '../distributed/mesh.js';
-import { expectSameWeights } from '../distributed/same_weights.js';
 import { UserError } from '../errors.js';
 import { type LoadedModel, loadModel } from '../nn/load.js';
 import type { CausalLM } from '../nn/model.js';
@@ -133,7 +132,6 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
         if (!shards.tensors.has(name)) shards.add(name, tensor, masters.get(name));
       await shards.expectSound();
     }
-    if (communicator && !shards) await expectSameWeights(model.weights, communicator);
     const parameters = trainedParameters(config, model);
     let trainable = 0;
     const parts = parameterParts(model);

@@ -2,14 +2,15 @@
 
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { meshSize, rankThreads } from '../distributed/mesh_shape.js';
 import type { ProcessGroup } from '../distributed/process_group.js';
+import { expectSameWeights } from '../distributed/same_weights.js';
 import { localRanks } from '../distributed/with_processes.js';
 import { UserError } from '../errors.js';
 import { describeWeights, quantisationOf } from '../nn/quantisation.js';
 import { type ModelFiles, resolveModel } from '../weights/model_files.js';
-import { adapterTokens, readAdapterSettings } from './adapter_files.js';
+import { adapterTokens, readAdapterSettings, weightsFile } from './adapter_files.js';
 import { type Checkpoint, checkpointFolder, latestCheckpoint } from './checkpoint.js';
 import type { TrainConfig } from './config.js';
 import { trainDataParallel } from './data_parallel.js';
@@ -126,6 +127,10 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
   const finished = leads && config.resume ? await finishedRun(config.output, fingerprint) : null;
   const known = await ofTheFirst(processes, finished);
   if (known) return known;
+  if (processes !== null) {
+    const adapter = config.adapter === undefined ? [] : [join(config.adapter, weightsFile)];
+    await expectSameWeights(processes, [...files.weightPaths, ...adapter]);
+  }
   const tokens = Math.min(config.sequenceLength * config.microBatch, dataset.report.tokens);
   const memory = planMemory(files.config, config, tokens);
   // Of all ranks together, as the plan is; a process knows its own machine, and takes the others' for such.

@@ -28,6 +28,8 @@ export interface ModelFiles extends ModelText {
   generationConfig: Record<string, unknown>;
   /** Changes when configuration, tokenizer or weights do. 64 hexadecimal digits. */
   fingerprint: string;
+  /** Where the weights lie. */
+  weightPaths: readonly string[];
   /** Writes tokenizer and chat template, changed as they may be, and generation settings into a folder, as transformers reads them. */
   writeTokenizer(folder: string): Promise<void>;
 }
@@ -106,6 +108,7 @@ async function openFolder(folder: string, options: TextOptions): Promise<ModelFi
       fingerprint: await fingerprintFiles(
         [...described.filter((name) => names.has(name)), ...shards].map((name) => join(folder, name)),
       ),
+      weightPaths: shards.map((name) => join(folder, name)),
       async writeTokenizer(target) {
         for (const name of names)
           if (tokenizerFiles.has(name) && !(changed && name === 'chat_template.json'))
@@ -215,6 +218,7 @@ async function openGguf(path: string, name: string, options: TextOptions): Promi
       ...text,
       generationConfig: {},
       fingerprint: await fingerprintFiles([path]),
+      weightPaths: [path],
       writeTokenizer: write,
     };
   } catch (error) {

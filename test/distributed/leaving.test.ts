@@ -1,5 +1,5 @@
 /** Ranks that are late, that leave in the middle, and that are ended while much waits for others. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { expect, it } from 'vitest';
@@ -11,7 +11,9 @@ import { Tensor } from '../../src/tensor/tensor.js';
 it.each(['cpu', 'cuda-emulated'])(
   'a rank that is late: one warning each time, which names it, on %s',
   async (device) => {
-    const child = spawn(process.execPath, [workerFile('test/distributed/late'), device], { stdio: 'pipe' });
+    const child = spawn(process.execPath, [workerFile('test/distributed/late'), device, device, '2'], {
+      stdio: 'pipe',
+    });
     const said = { out: '', error: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       said.out += text;
@@ -36,9 +38,32 @@ it.each(['cpu', 'cuda-emulated'])(
   },
 );
 
+it('GPUs that do not reach each other: a warning that says what that costs, and the sums all the same', async () => {
+  const gpus = ['cuda-emulated:0', 'cuda-emulated:1'];
+  for (const peers of ['1', '0']) {
+    const own = { COMPRESS_DISTILL_EMULATION_GPUS: '2', COMPRESS_DISTILL_EMULATION_PEERS: peers };
+    const child = spawnSync(process.execPath, [workerFile('test/distributed/late'), ...gpus, '1'], {
+      env: { ...process.env, ...own },
+      input: 'come\n',
+      encoding: 'utf8',
+    });
+    expect(child.stdout).toBe('3 3\n');
+    const warnings = child.stderr.split('\n').filter((line) => line.includes('peer-to-peer'));
+    expect(warnings).toEqual(
+      peers === '1'
+        ? []
+        : [
+            expect.stringMatching(
+              /^warning: cuda:0 and cuda:1 do not reach each other's memory .*: NCCL copies over the host, at some/,
+            ),
+          ],
+    );
+  }
+});
+
 it('ranks of GPUs that are ended with more enqueued than may be launched at once', async () => {
   // Whether the collective is retired first, when a rank is ended, is a matter of microseconds.
-  for (let time = 0; time < 30; time += 1) {
+  for (let time = 0; time < 20; time += 1) {
     const worker = new Worker(workerFile('test/distributed/stalled'), { workerData: 'cuda-emulated' });
     const [message] = await Promise.race([once(worker, 'message'), once(worker, 'error')]);
     expect(message).toBe('enqueued');

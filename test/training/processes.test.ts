@@ -1,7 +1,7 @@
 // Training in several processes, started by the command as a user does.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -57,9 +57,9 @@ async function ended(child: ChildProcess): Promise<Ended> {
   return { code, errors: text.split('\n').filter((line) => line.startsWith('error:')) };
 }
 
-function command(args: string[], environment: Record<string, string> = {}): ChildProcess {
+function command(args: string[], environment: Record<string, string> = {}, cwd = folder): ChildProcess {
   return spawn(process.execPath, [resolve('dist/src/cli/main.js'), ...args], {
-    cwd: folder,
+    cwd,
     env: { ...process.env, NO_COLOR: '1', ...environment },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -121,3 +121,52 @@ it('says on every process what is not alike', async () => {
     ]);
   }
 });
+
+/** A folder with the model `m`, whose file has 8 MiB more that nobody needs, `value` among them. */
+function machine(name: string, value: number): string {
+  const place = join(folder, name);
+  cpSync(modelFolder('chat'), join(place, 'm'), { recursive: true });
+  const path = join(place, 'm', 'model.safetensors');
+  const stored = readFileSync(path);
+  const length = Number(stored.readBigUInt64LE());
+  const data = stored.subarray(8 + length);
+  const more = Buffer.alloc(8 << 20, 1);
+  more[5_000_001] = value; // where a fingerprint does not look
+  const header = JSON.parse(stored.toString('utf8', 8, 8 + length));
+  const offsets = [data.length, data.length + more.length];
+  header['model.rotary_emb.inv_freq'] = { dtype: 'F32', shape: [more.length / 4], data_offsets: offsets };
+  const text = JSON.stringify(header);
+  const padded = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(padded.length));
+  writeFileSync(path, Buffer.concat([size, padded, data, more]));
+  return place;
+}
+
+it.each([false, true])(
+  'says on every process that weights differ in a single byte, fully sharded: %s',
+  async (fullyShard) => {
+    const file = join(folder, 'bytes.yaml');
+    const paths = {
+      data: join(folder, 'data.jsonl'),
+      output: join(folder, 'bytes'),
+      tokenisedFolder: join(folder, 'bytes'),
+    };
+    const shape = { sequenceLength: 150, mesh: { dp: 2 }, fullyShard };
+    writeFileSync(file, JSON.stringify({ model: 'm', ...paths, ...shape }));
+    const common = { WORLD_SIZE: '2', MASTER_PORT: String(20_001 + ((process.pid + Number(fullyShard)) % 20_000)) };
+    const both = await Promise.all(
+      [1, 2].map((value, rank) =>
+        ended(
+          command(['train', file], { ...common, RANK: String(rank) }, machine(`machine-${fullyShard}-${rank}`, value)),
+        ),
+      ),
+    );
+    for (const { code, errors } of both) {
+      expect(code).toBe(1);
+      expect(errors).toEqual([
+        "error: Expected the same weights in every process but those of process 1 are not those of process 0; copy the model's files to all machines again",
+      ]);
+    }
+  },
+);
