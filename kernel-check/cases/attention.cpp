@@ -145,6 +145,28 @@ CASES(attention_backward) {
                     uniform(DType::F32, {p.T(), p.H}, 5, 7), normal(dtype, {p.T(), p.H, p.D}), output(dtype, {p.T(), p.H, p.D}),
                     output(dtype, {p.T(), p.G, p.D}), output(dtype, {p.T(), p.G, p.D})})
           .bound(2, dtype == DType::F32 ? 1e-4 : 0.1);
+  const DType bf16 = DType::BF16;
+  // Many tiles of queries and of keys, which take turns at what they add to; a document beside one that is not finite.
+  for (const Packed& p : {Packed{{0, 37, 420}, 2, 1, 64}, Packed{{0, 280, 300}, 3, 1, 128, 150}, Packed{{0, 210}, 2, 2, 256}})
+    add(p.text(bf16) + ", long")
+        .attributes({p.scale(), p.window})
+        .tensors({p.query(bf16), p.key(bf16), p.key(bf16), p.bounds(), normal(bf16, {p.T(), p.H, p.D}, 0.3),
+                  uniform(DType::F32, {p.T(), p.H}, 5, 7), normal(bf16, {p.T(), p.H, p.D}), output(bf16, {p.T(), p.H, p.D}),
+                  output(bf16, {p.T(), p.G, p.D}), output(bf16, {p.T(), p.G, p.D})})
+        .bound(2, 0.1);
+  for (int64_t D : {64, 128, 256}) {
+    const Packed p{{0, 70, 90}, 2, 1, D};
+    const auto broken = [](Argument argument, int64_t row) {
+      argument.value = [row](Random& random, int64_t index) { return index / row < 70 ? random.normal() : NAN; };
+      return argument;
+    };
+    const Argument query = broken(p.query(bf16), 2 * D), key = broken(p.key(bf16), D);
+    add(p.text(bf16) + ", one of them not finite")
+        .attributes({p.scale(), 0})
+        .tensors({query, key, key, p.bounds(), normal(bf16, {p.T(), p.H, p.D}, 0.3), uniform(DType::F32, {p.T(), p.H}, 5, 7),
+                  query, output(bf16, {p.T(), p.H, p.D}), output(bf16, {p.T(), p.G, p.D}), output(bf16, {p.T(), p.G, p.D})})
+        .bound(2, 0.1);
+  }
 }
 
 CASES(kv_write) {

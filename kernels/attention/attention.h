@@ -27,5 +27,6 @@
 // Backward sums dq over keys and dk, dv over queries in tiles of 64, in order; heads of a group are added in order.
 // On CUDA the tiles are the same, products go through tensor cores for bf16 heads of 64, 128 and 256, a head size is at most 256;
 // one-token sequences of a cache are read in splits of 1024 keys, joined in order. A row's bits still depend on its position, q
-// and keys alone, within one of the two kinds of call; backward makes dq along the keys and dk, dv along the rows of a group.
+// and keys alone, within one of the two kinds of call; backward makes dq along the keys and dk, dv along the rows of a group
+// (on Hopper from the last queries to the first ones).
 // Run-time errors: cuSeqlens, contextLengths, blockTable or slots that do not fit.

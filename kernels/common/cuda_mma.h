@@ -23,6 +23,11 @@ __device__ __forceinline__ uint32_t packBFloat16(float low, float high) {
 #endif
 }
 
+// The first or the second of them.
+__device__ __forceinline__ float unpackBFloat16(uint32_t pair, int second) {
+  return __uint_as_float(second ? pair & 0xffff0000u : pair << 16);
+}
+
 #if defined(CD_EMULATE)
 namespace emulated {
 inline float element(uint32_t pair, int half) { return toFloat(BFloat16{static_cast<uint16_t>(pair >> (16 * half))}); }

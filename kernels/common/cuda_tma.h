@@ -152,12 +152,60 @@ __device__ __forceinline__ void commitStores() {
 
 // Waits until all but the last `Left` groups of this thread's stores have read shared memory, which may then be written again, or
 // given up.
+#if defined(CD_EMULATE)
+template <int Left>
+inline void waitStores(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  // As late as they can be.
+  emulation::current->letOthersRun("waitStores", {file, line});
+  emulation::current->waitForStores(Left);
+}
+#else
 template <int Left>
 __device__ __forceinline__ void waitStores() {
-#if defined(CD_EMULATE)
-  emulation::current->waitForStores(Left);
-#else
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Left) : "memory");
+}
+#endif
+
+// Waits until all of this thread's stores are done: whoever it lets know (cuda_turns.h) finds them in global memory.
+#if defined(CD_EMULATE)
+inline void waitStored(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { waitStores<0>(file, line); }
+#else
+__device__ __forceinline__ void waitStored() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+#endif
+
+// --- stores of floats that lie together: a multiple of four, both ends aligned to 16 bytes; in groups, like those of tiles ----
+#if defined(CD_EMULATE)
+namespace emulated {
+template <bool kAdd>
+inline void storeFloats(float* target, const float* source, int count) {
+  emulation::current->sharedOffset(source, int64_t{count} * 4);
+  if ((reinterpret_cast<uintptr_t>(target) | reinterpret_cast<uintptr_t>(source)) % 16 != 0 || count % 4 != 0)
+    emulation::current->fail("floats that are not aligned to 16 bytes, or not a multiple of four");
+  emulation::current->stores.push_back([=] {
+    for (int i = 0; i < count; ++i) target[i] = kAdd ? target[i] + source[i] : source[i];
+  });
+}
+}  // namespace emulated
+#endif
+
+__device__ __forceinline__ void storeFloats(float* target, const float* source, int count) {
+#if defined(CD_EMULATE)
+  emulated::storeFloats<false>(target, source, count);
+#else
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(target), "r"(sharedAddress(source)),
+               "r"(4 * count)
+               : "memory");
+#endif
+}
+
+// Adds to what is there, each sum rounded once. Sums have one order: only who has the turn (cuda_turns.h) may add.
+__device__ __forceinline__ void addFloats(float* target, const float* source, int count) {
+#if defined(CD_EMULATE)
+  emulated::storeFloats<true>(target, source, count);
+#else
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(target),
+               "r"(sharedAddress(source)), "r"(4 * count)
+               : "memory");
 #endif
 }
 

@@ -43,6 +43,9 @@ __device__ __forceinline__ uint64_t acrossK(const void* tile, int k, int panel) 
   return operandDescriptor(static_cast<const char*>(tile) + k * kSwizzleRow, panel, 8 * kSwizzleRow);
 }
 
+// The operand that lies `bytes` further on. (Sums with constants need no registers; descriptors made anew would.)
+__device__ __forceinline__ uint64_t advanced(uint64_t descriptor, int bytes) { return descriptor + (bytes >> 4); }
+
 enum class Operand { AlongK, AcrossK };
 
 #if defined(CD_EMULATE)

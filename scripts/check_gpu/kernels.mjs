@@ -9,6 +9,7 @@ export const hopperOn = { COMPRESS_DISTILL_HOPPER_KERNELS: '1' };
 /** Operations that take another way with them. */
 export const hopperOperations = [
   'attention',
+  'attention_backward',
   'token_logprobs',
   'token_logprobs_backward',
   'linear_cross_entropy',
