@@ -1,5 +1,6 @@
 // Bugs in how a producer's copies and a warpgroup's products wait for each other. Each kernel is right with kBug = None: a matrix
-// product in tiles of 64 × 64 × 64 and two stages, by a warpgroup that copies and one that multiplies.
+// product in tiles of 64 × 64 × 64 and two stages, by a warpgroup that copies and one that multiplies. Two warps of the first one
+// hand the right operand on through a tile of their own, as kernels do that change it on the way.
 #include "../../kernels/common/cuda_wgmma.h"
 #include "../../kernels/common/dispatch.h"
 #include "planted_kernels.h"
@@ -9,6 +10,7 @@ using namespace cd::cuda;
 
 namespace {
 constexpr int kTile = 64, kStages = 2, kTileBytes = kTile * kSwizzleRow;
+constexpr int kHanding = 64, kTaking = kHanding + kWarpgroup;  // threads
 enum Bug {
   None,
   SkippedWait,
@@ -19,12 +21,15 @@ enum Bug {
   SumsReadEarly,
   WrongStep,
   WrongSwizzle,
+  MultipliedBeforeWritten,
+  WrittenWhileMultiplied,
+  FewThreads,
   StoreNotWaitedFor,
   StoredBeforeWritten
 };
 
 struct Tiles {
-  alignas(kSwizzleAlignment) char left[kStages][kTileBytes], right[kStages][kTileBytes], result[kTileBytes];
+  alignas(kSwizzleAlignment) char left[kStages][kTileBytes], right[kStages][kTileBytes], handed[kTileBytes], result[kTileBytes];
   PhaseBarrier full[kStages], empty[kStages];
 };
 
@@ -63,6 +68,16 @@ __global__ void __launch_bounds__(2 * kWarpgroup, 1)
 
   if (threadIdx.x < kWarpgroup) {
     giveRegisters<40>();
+    if (threadIdx.x >= kWarpgroup - kHanding) {
+      for (int step = 0; step < steps; ++step) {
+        if constexpr (kBug != SkippedWait) waitPhase(tiles.full[step % kStages], step / kStages % 2);
+        if (kBug != WrittenWhileMultiplied && step > 0) syncThreads(3, kTaking);
+        for (int i = static_cast<int>(threadIdx.x) % kHanding; i < kTileBytes / 16; i += kHanding)
+          reinterpret_cast<uint4*>(tiles.handed)[i] = reinterpret_cast<const uint4*>(tiles.right[step % kStages])[i];
+        fenceAsync();
+        arriveThreads(2, kBug == FewThreads ? kWarpgroup : kTaking);
+      }
+    }
     if (threadIdx.x != 0) return;
     for (int step = 0; step < steps; ++step) {
       const int stage = step % kStages;
@@ -80,16 +95,19 @@ __global__ void __launch_bounds__(2 * kWarpgroup, 1)
     const int stage = step % kStages;
     if constexpr (kBug == WrongPhase) waitPhase(tiles.full[stage], step / kStages % 2 ^ 1);
     else if constexpr (kBug != SkippedWait) waitPhase(tiles.full[stage], step / kStages % 2);
+    if constexpr (kBug == MultipliedBeforeWritten) arriveThreads(2, kTaking);
+    else syncThreads(2, kTaking);
     fenceProducts();
 #pragma unroll
     for (int k = 0; k < kTile; k += 16) {
       const int other = kBug == WrongStep && k > 0 ? k - 16 : k;
-      warpgroupMma<kTile, kLeft, kRight>(sums, operand<kLeft>(tiles.left[stage], k), operand<kRight>(tiles.right[stage], other),
+      warpgroupMma<kTile, kLeft, kRight>(sums, operand<kLeft>(tiles.left[stage], k), operand<kRight>(tiles.handed, other),
                                          step > 0 || k > 0);
     }
     commitProducts();
     if constexpr (kBug == EarlyRelease) arrive(tiles.empty[stage]);
     if (kBug != SumsReadEarly || step + 1 < steps) waitProducts<0>();
+    if (kBug != WrittenWhileMultiplied && step + 1 < steps) arriveThreads(3, kTaking);
     if constexpr (kBug != EarlyRelease) arrive(tiles.empty[stage]);
   }
   float copy[kTile / 8][4];
@@ -184,6 +202,9 @@ const std::vector<Planted> kHopperBugs = {
     {"sums read before products were waited for", "matmul", productBy<None>, productBy<SumsReadEarly>},
     {"wrong step along K", "matmul", productBy<None>, productBy<WrongStep>},
     {"tile written without its swizzle", "matmul", productBy<None>, productBy<WrongSwizzle>},
+    {"products of a tile that others still write", "matmul", productBy<None>, productBy<MultipliedBeforeWritten>},
+    {"tile written while products still read it", "matmul", productBy<None>, productBy<WrittenWhileMultiplied>},
+    {"barrier of fewer threads than come to it", "matmul", productBy<None>, productBy<FewThreads>},
     {"store not waited for", "matmul", productBy<None>, productBy<StoreNotWaitedFor>},
     {"store of a tile that others still write", "matmul", productBy<None>, productBy<StoredBeforeWritten>},
 };

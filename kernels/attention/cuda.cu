@@ -42,13 +42,8 @@ void launchPieces(const Call& call, const Forward<BFloat16, Keys, C>& forward, u
 template <int D>
 void launchHopper(const Call& call, const Forward<BFloat16, PackedKeys>& forward, unsigned pieces, unsigned groups) {
   using Shape = HopperForward<D>;
-  const auto map = [&](const Tensor& tensor) {
-    const int64_t stride = tensor.rows() > 1 ? tensor.rowStride : D;
-    return tensorMap(
-        {tensor.data, tensor.dtype, 3, {D, groups, tensor.shape[0]}, {1, stride, stride * groups}, {64, 1, Shape::kKeys}});
-  };
-  launch(call, dim3(pieces, groups), Shape::kThreads, sizeof(typename Shape::Tiles), attendHopper<D>, forward, map(call[1]),
-         map(call[2]));
+  launch(call, dim3(pieces, groups), Shape::kThreads, sizeof(typename Shape::Tiles), attendHopper<D>, forward,
+         headMap<Shape::kKeys>(call[1]), headMap<Shape::kKeys>(call[2]));
 }
 
 template <class T, class Keys, class C>

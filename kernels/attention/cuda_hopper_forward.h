@@ -1,27 +1,26 @@
-// Packed attention forward on Hopper: one warpgroup copies tiles of keys and values, two multiply (Shah et al. 2024, without
-// their turns between the two). Each of these has 64 rows of a piece of 128; the scores of the next tile are multiplied while the
-// softmax of this one is made.
+// Packed attention forward on Hopper: one warpgroup copies tiles of keys and values, two multiply (Shah et al. 2024). Each of
+// these has 64 rows of a piece of 128; the scores of the next tile are multiplied while the softmax of this one is made. The two
+// take turns at starting products, so that one makes its softmax while the other multiplies.
 //
 // A row's bits depend on its own keys alone, as in cuda_forward.h: tiles start at the document's first key, and keys that a row
 // does not see leave its state as it is.
 #pragma once
 
-#include "../common/cuda_hopper.h"
-#include "../common/cuda_wgmma.h"
 #include "cuda_forward.h"
+#include "cuda_hopper_tile.h"
 
 namespace cd::cuda::attend {
 
 template <int kHead>
 struct HopperForward {
   static constexpr int kKeys = kHead == 256 ? 64 : 128;  // of a tile
-  static constexpr int kRows = 128, kStages = 2, kPanels = kHead / 64, kPanelBytes = kKeys * kSwizzleRow;
+  static constexpr int kRows = 128, kStages = 2;
   static constexpr int kConsumers = 2 * kWarpgroup, kThreads = kConsumers + kWarpgroup, kConsumerWarps = kConsumers / 32;
-  static constexpr int kTileBytes = kPanels * kPanelBytes;
+  using Keys = SwizzledTile<kKeys, kHead>;
 
-  // Columns lie in panels of 64: rows of 128 bytes, swizzled.
   struct Tiles {
-    alignas(kSwizzleAlignment) char q[kPanels][kRows * kSwizzleRow], k[kStages][kTileBytes], v[kStages][kTileBytes];
+    SwizzledTile<kRows, kHead> q;
+    Keys k[kStages], v[kStages];
     PhaseBarrier kFull[kStages], kEmpty[kStages], vFull[kStages], vEmpty[kStages];
   };
 };
@@ -54,12 +53,9 @@ template <int D>
 __device__ __forceinline__ void copyTiles(typename HopperForward<D>::Tiles& tiles, const TensorMap& keys, const TensorMap& values,
                                           int firstKey, int group, int from, int to) {
   using Shape = HopperForward<D>;
-  const auto load = [&](char* tile, const TensorMap& map, int number, PhaseBarrier& full) {
-    arriveAnnouncing(full, Shape::kTileBytes);
-    for (int panel = 0; panel < Shape::kPanels; ++panel) {
-      const int at[3] = {panel * 64, group, firstKey + number * Shape::kKeys};
-      loadTile<3>(tile + panel * Shape::kPanelBytes, map, at, full);
-    }
+  const auto load = [&](typename Shape::Keys& tile, const TensorMap& map, int number, PhaseBarrier& full) {
+    arriveAnnouncing(full, Shape::Keys::kBytes);
+    tile.load(map, firstKey + number * Shape::kKeys, group, full);
   };
   for (int tile = from; tile < to; ++tile) {
     const int stage = (tile - from) % Shape::kStages, round = (tile - from) / Shape::kStages % 2;
@@ -99,7 +95,8 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
     return;
   }
   takeRegisters<240>();
-  const int thread = static_cast<int>(threadIdx.x) - kWarpgroup, warpgroup = thread / kWarpgroup, lane = laneIndex();
+  const int thread = static_cast<int>(threadIdx.x) - kWarpgroup, lane = laneIndex();
+  const int warpgroup = __shfl_sync(kAllLanes, thread / kWarpgroup, 0);
   const int firstRow = thread / 32 * 16 + lane / 4;  // and the row eight below
   const auto release = [&](PhaseBarrier& empty) {
     if (lane == 0) arrive(empty);
@@ -110,8 +107,7 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
   for (int i = thread; i < Shape::kRows * D / 8; i += Shape::kConsumers) {
     const int row = i / (D / 8), column = i % (D / 8) * 8;
     const bool inside = row < piece.rows;
-    copyAsync16(tiles.q[column / 64] + swizzled(row, column % 64 * 2), inside ? a.q[a.row(piece, row, group)] + column : a.q.data,
-                inside ? 16 : 0);
+    copyAsync16(tiles.q.at(row, column), inside ? a.q[a.row(piece, row, group)] + column : a.q.data, inside ? 16 : 0);
   }
   copyAsyncCommit();
   copyAsyncWait<0>();
@@ -129,9 +125,8 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
     fenceProducts();
 #pragma unroll
     for (int d = 0; d < D; d += 16)
-      warpgroupMma<kKeys, Operand::AlongK, Operand::AlongK>(scores,
-                                                            alongK(tiles.q[d / 64] + warpgroup * 64 * kSwizzleRow, d % 64),
-                                                            alongK(tiles.k[stage] + d / 64 * Shape::kPanelBytes, d % 64), d > 0);
+      warpgroupMma<kKeys, Operand::AlongK, Operand::AlongK>(scores, tiles.q.alongColumns(warpgroup * 64, d),
+                                                            tiles.k[stage].alongColumns(0, d), d > 0);
     commitProducts();
   };
   const auto multiplyValues = [&](int tile) {
@@ -139,19 +134,14 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
     waitPhase(tiles.vFull[stage], (tile - from) / Shape::kStages % 2);
     const int keys = a.documents.keys(piece.document) - tile * kKeys;
     if (keys < kKeys) {
-      // The next document's values: weight 0, but not finite perhaps.
-      for (int i = thread; i < (kKeys - keys) * (D / 8); i += Shape::kConsumers) {
-        const int row = keys + i / (D / 8), column = i % (D / 8);
-        *reinterpret_cast<uint4*>(tiles.v[stage] + column / 8 * Shape::kPanelBytes + swizzled(row, column % 8 * 16)) =
-            make_uint4(0, 0, 0, 0);
-      }
+      tiles.v[stage].template clear<Shape::kConsumers>(keys, thread);
       fenceAsync();
       syncThreads(2, Shape::kConsumers);
     }
     fenceProducts();
 #pragma unroll
     for (int k = 0; k < kKeys; k += 16)
-      warpgroupMma<D, Operand::AcrossK>(o, weights[k / 16], acrossK(tiles.v[stage], k, Shape::kPanelBytes), true);
+      warpgroupMma<D, Operand::AcrossK>(o, weights[k / 16], tiles.v[stage].alongRows(k, 0), true);
     commitProducts();
   };
   float shrink[2];
@@ -173,23 +163,20 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
 #pragma unroll
     for (int half = 0; half < 2; ++half) shrink[half] = state[half].take(scores, half, a.scale);
   };
-  const auto packWeights = [&] {
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k)
-#pragma unroll
-      for (int part = 0; part < 4; ++part)
-        weights[k][part] = packBFloat16(scores[2 * k + part / 2][part % 2 * 2], scores[2 * k + part / 2][part % 2 * 2 + 1]);
-  };
-
   multiplyScores(from);
   waitProducts<0>();
   holdRegisters(scores);
   release(tiles.kEmpty[0]);
   takeScores(from);
-  packWeights();
+  packOperands(weights, scores);
+  // Barrier kTurn + warpgroup: its turn, which the other one gives it.
+  constexpr int kTurn = 3;
+  if (warpgroup == 1 && from + 1 < to) arriveThreads(kTurn, Shape::kConsumers);
   for (int tile = from + 1; tile < to; ++tile) {
+    syncThreads(kTurn + warpgroup, Shape::kConsumers);
     multiplyScores(tile);
     multiplyValues(tile - 1);
+    if (warpgroup == 0 || tile + 1 < to) arriveThreads(kTurn + (warpgroup ^ 1), Shape::kConsumers);
     waitProducts<1>();
     holdRegisters(scores);
     release(tiles.kEmpty[(tile - from) % Shape::kStages]);
@@ -201,7 +188,7 @@ __global__ void __launch_bounds__(HopperForward<D>::kThreads, 1)
     for (int j = 0; j < D / 8; ++j)
 #pragma unroll
       for (int i = 0; i < 4; ++i) o[j][i] *= shrink[i / 2];
-    packWeights();
+    packOperands(weights, scores);
   }
   multiplyValues(to - 1);
   waitProducts<0>();

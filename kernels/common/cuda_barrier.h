@@ -97,13 +97,20 @@ __device__ __forceinline__ void fenceAsync() {
 }
 
 // --- named barriers: `count` threads (whole warps) at barrier `id` of 1 … 15; 0 is __syncthreads --------------------------
+// Some of them may arrive without waiting for the others.
 #if defined(CD_EMULATE)
 inline void syncThreads(int id, int count, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   emulation::current->meetBlock(id, count, false, "syncThreads", {file, line});
 }
+inline void arriveThreads(int id, int count, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  emulation::current->arriveBlock(id, count, "arriveThreads", {file, line});
+}
 #else
 __device__ __forceinline__ void syncThreads(int id, int count) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(count) : "memory");
+}
+__device__ __forceinline__ void arriveThreads(int id, int count) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(count) : "memory");
 }
 #endif
 

@@ -20,6 +20,7 @@
 #endif
 
 #include "cuda_fiber_switch.h"
+#include "cuda_meetings.h"
 #include "cuda_order.h"
 #include "cuda_transactions.h"
 
@@ -66,19 +67,6 @@ class Stacks {
   char* memory_;
 };
 
-// What a lane has brought to a warp operation.
-struct Lane {
-  uint32_t mask = 0, generation = 0;
-  void* arguments = nullptr;
-};
-struct Warp {
-  uint32_t waiting = 0, returned = 0;  // lanes
-};
-struct Barrier {
-  int arrived = 0, votes = 0, lastVotes = 0, count = 0;
-  uint32_t generation = 0;
-  Place where;
-};
 struct SharedVariable {
   const void* key;
   int line;
@@ -122,12 +110,15 @@ class Block {
     transactions.clear();
     for (Thread& thread : threads) prepare(thread);
     running_ = threadCount;
+    eager = order.pick(2) == 1;
     while (running_ > 0) {
       bool progress = false;
       order.arrange(places_.data(), static_cast<int64_t>(places_.size()));
       for (int warp : places_) progress |= runWarp(warp, order);
       // What is asynchronous comes as late as it can; copies before products, or after.
-      if (progress || (order.pick(2) == 0 && transactions.deliver(order)) || wakeLate() || transactions.deliver(order)) continue;
+      if (progress || (order.pick(2) == 0 && transactions.deliver(order)) || wake(late[0]) || transactions.deliver(order) ||
+          wake(late[1]))
+        continue;
       failDeadlock();
     }
   }
@@ -136,6 +127,17 @@ class Block {
     current = nullptr;
     switchFiber(&thread.stackPointer, mainPointer_, &thread.fakeStack, mainStack_, mainBytes_);
     arrived(thread.fakeStack);
+  }
+
+  Barrier& barrier(const Thread& thread, int id, int count, const char* name, Place place) {
+    if (id < 0 || id >= kBarriers) thread.fail(std::string(name) + " with barrier " + std::to_string(id) + " of 16", place);
+    Barrier& barrier = barriers[id];
+    if (barrier.arrived == 0) barrier.count = count;
+    else if (barrier.count != count)
+      thread.fail(std::string(name) + text(place) + " of " + std::to_string(count) + " threads meets a barrier of " +
+                      std::to_string(barrier.count),
+                  barrier.where);
+    return barrier;
   }
 
   void* dynamicShared(size_t bytes) const { return bytes <= static_cast<size_t>(launch.sharedBytes) ? dynamic_ : nullptr; }
@@ -160,7 +162,8 @@ class Block {
   std::vector<Warp> warps;
   Barrier barriers[kBarriers];
   Transactions transactions;
-  uint32_t late = 0;  // changes when nobody else can go on
+  uint32_t late[2] = {};  // change when nobody else can go on; the second one when nothing else comes either
+  bool eager = false;
 
  private:
   static void switchFiber(void** saved, void* next, [[maybe_unused]] void** fakeStack, [[maybe_unused]] const void* stack,
@@ -246,8 +249,8 @@ class Block {
     return progress;
   }
 
-  bool wakeLate() {
-    ++late;
+  bool wake(uint32_t& word) {
+    ++word;
     return std::any_of(threads.begin(), threads.end(), [](const Thread& thread) { return thread.runnable(); });
   }
 
@@ -287,7 +290,11 @@ void Thread::waitWhile(const uint32_t* watched, uint32_t unwanted, const char* r
   block->yield(*this);
 }
 
-void Thread::letOthersRun(const char* reason, Place place) { waitWhile(&block->late, block->late, reason, place); }
+void Thread::letOthersRun(const char* reason, Place place, bool patiently) {
+  waitWhile(&block->late[patiently], block->late[patiently], reason, place);
+}
+
+bool Thread::eager() const { return block->eager; }
 
 void Thread::meetWarp(uint32_t mask, void* arguments, void (*complete)(void**, void*), void* state, const char* name,
                       Place place) {
@@ -321,25 +328,18 @@ void Thread::meetWarp(uint32_t mask, void* arguments, void (*complete)(void**, v
 }
 
 int Thread::meetBlock(int id, int count, bool vote, const char* name, Place place) {
-  if (id < 0 || id >= kBarriers) fail(std::string(name) + " with barrier " + std::to_string(id) + " of 16", place);
   if (count <= 0) count = block->threadCount;
-  Barrier& barrier = block->barriers[id];
-  if (barrier.arrived == 0) {
-    barrier.where = place;
-    barrier.count = count;
-  } else if (barrier.where.line != place.line ||
-             (barrier.where.file != place.file && std::strcmp(barrier.where.file, place.file) != 0) || barrier.count != count) {
+  Barrier& barrier = block->barrier(*this, id, count, name, place);
+  if (!barrier.where.file) barrier.where = place;
+  if (barrier.where.line != place.line || (barrier.where.file != place.file && std::strcmp(barrier.where.file, place.file) != 0))
     fail(std::string(name) + text(place) + " meets threads that wait at another barrier", barrier.where);
-  }
   barrier.votes += vote;
-  if (++barrier.arrived == count) {
-    barrier.lastVotes = barrier.votes;
-    barrier.arrived = barrier.votes = 0;
-    ++barrier.generation;
-  } else {
-    waitWhile(&barrier.generation, barrier.generation, name, place);
-  }
+  if (!barrier.arrive()) waitWhile(&barrier.generation, barrier.generation, name, place);
   return barrier.lastVotes;
+}
+
+void Thread::arriveBlock(int id, int count, const char* name, Place place) {
+  block->barrier(*this, id, count, name, place).arrive();
 }
 
 void* Thread::dynamicShared(size_t bytes, Place place) const {

@@ -45,6 +45,7 @@ struct Product {
   bool accumulate, leftInRegisters, leftTransposed, rightTransposed;
   uint32_t registers[4];  // the left operand, or …
   uint64_t left, right;   // … descriptors
+  bool done = false;
 };
 
 // One CUDA thread.
@@ -85,8 +86,11 @@ struct Thread {
   bool runnable() const { return !done && (!word || *word != value); }
 
   void waitWhile(const uint32_t* word, uint32_t value, const char* what, Place where);
-  // Waits until no other thread can go on.
-  void letOthersRun(const char* what, Place where);
+  // Waits until no other thread can go on; patiently: until no copy is under way either, and nobody waits for products.
+  void letOthersRun(const char* what, Place where, bool patiently = false);
+  // Whether what this block starts asynchronously is done as soon as it can be, and not as late: one shows operands that are not
+  // there yet, the other ones that are written over.
+  bool eager() const;
   [[noreturn]] void fail(const std::string& what, Place where = {}) const;
 
   // Meets the other lanes of `mask` with `arguments`; the last one to come runs complete(state, arguments of all lanes).
@@ -94,6 +98,8 @@ struct Thread {
                 Place where);
   // Meets `count` threads of the block at barrier `id`. Returns how many of them brought a true `vote`.
   int meetBlock(int id, int count, bool vote, const char* what, Place where);
+  // One of those threads, which does not wait.
+  void arriveBlock(int id, int count, const char* what, Place where);
 
   // Shared memory: the block's dynamic part, and variables by key.
   void* dynamicShared(size_t bytes, Place where) const;
@@ -107,6 +113,7 @@ struct Thread {
   void copyLater(void* target, const void* source, int bytes, int valid);
   void endCopyGroup();
   void waitForCopies(int groupsLeft);
+  void commitStores();
   void waitForStores(int groupsLeft);
 
   // Until a product was waited for its sums are not there: NaN. What they were before is kept aside, taken back by restoreSums

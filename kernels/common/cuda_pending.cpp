@@ -29,6 +29,16 @@ void Thread::waitForCopies(int groupsLeft) {
   copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(end));
 }
 
+void Thread::commitStores() {
+  if (eager())
+    for (std::function<void()>& store : stores)
+      if (store) {
+        store();
+        store = [] {};
+      }
+  stores.push_back(nullptr);
+}
+
 void Thread::waitForStores(int groupsLeft) {
   size_t end = stores.size();
   for (int groups = 0; end > 0; --end)

@@ -144,7 +144,7 @@ __device__ __forceinline__ void storeTile(const TensorMap& map, const int (&at)[
 // Ends a group of this thread's stores.
 __device__ __forceinline__ void commitStores() {
 #if defined(CD_EMULATE)
-  emulation::current->stores.push_back(nullptr);
+  emulation::current->commitStores();
 #else
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 #endif
@@ -155,8 +155,7 @@ __device__ __forceinline__ void commitStores() {
 #if defined(CD_EMULATE)
 template <int Left>
 inline void waitStores(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  // As late as they can be.
-  emulation::current->letOthersRun("waitStores", {file, line});
+  emulation::current->letOthersRun("waitStores", {file, line}, true);
   emulation::current->waitForStores(Left);
 }
 #else

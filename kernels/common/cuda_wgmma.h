@@ -82,27 +82,30 @@ inline void multiplyWarp(const emulation::Product* const* lanes, int warp) {
   }
 }
 
-// What a warp's lanes have issued, but for the last `left` groups. Sums are taken back from where issueProduct put them.
-struct WaitForProducts {
+// What a warp's lanes have issued, but for the last `groupsLeft` groups. Sums are taken back from where issueProduct put them;
+// those of products that nobody has waited for are put there again.
+struct PendingProducts {
   int groupsLeft;
+  bool waitedFor;
   emulation::Thread* thread = emulation::current;
 };
-inline void performProducts(WaitForProducts** lanes) {
+inline void performProducts(PendingProducts** lanes) {
   const size_t count = lanes[0]->thread->productsBefore(lanes[0]->groupsLeft);
   for (int lane = 0; lane < 32; ++lane) lanes[lane]->thread->restoreSums();
   for (size_t i = 0; i < count; ++i) {
     const emulation::Product* all[32];
     for (int lane = 0; lane < 32; ++lane) {
-      const std::vector<emulation::Product>& products = lanes[lane]->thread->products;
+      std::vector<emulation::Product>& products = lanes[lane]->thread->products;
       const emulation::Product& first = lanes[0]->thread->products[i];
       if (i >= products.size() || products[i].columns != first.columns || products[i].left != first.left ||
           products[i].right != first.right)
         emulation::current->fail("lanes of a warp have issued different products");
       all[lane] = &products[i];
     }
-    if (all[0]->columns > 0) multiplyWarp(all, lanes[0]->thread->warp() % 4);
+    if (all[0]->columns > 0 && !all[0]->done) multiplyWarp(all, lanes[0]->thread->warp() % 4);
+    for (int lane = 0; lane < 32; ++lane) lanes[lane]->thread->products[i].done = true;
   }
-  for (int lane = 0; lane < 32; ++lane) lanes[lane]->thread->dropProducts(count);
+  for (int lane = 0; lane < 32; ++lane) lanes[lane]->thread->dropProducts(lanes[lane]->waitedFor ? count : 0);
 }
 
 }  // namespace emulated
@@ -183,21 +186,22 @@ __device__ __forceinline__ void fenceProducts() {
 }
 
 // Ends a group of products.
-__device__ __forceinline__ void commitProducts() {
 #if defined(CD_EMULATE)
+inline void commitProducts(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   emulation::current->products.push_back({});
-#else
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-#endif
+  emulated::PendingProducts mine{0, false};
+  if (emulation::current->eager()) emulation::meet(kAllLanes, mine, emulated::performProducts, "commitProducts", {file, line});
 }
+#else
+__device__ __forceinline__ void commitProducts() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+#endif
 
 // Waits until all but the last `Left` groups are done.
 #if defined(CD_EMULATE)
 template <int Left>
 inline void waitProducts(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  // As late as they can be.
   emulation::current->letOthersRun("waitProducts", {file, line});
-  emulated::WaitForProducts mine{Left};
+  emulated::PendingProducts mine{Left, true};
   emulation::meet(kAllLanes, mine, emulated::performProducts, "waitProducts", {file, line});
 }
 #else

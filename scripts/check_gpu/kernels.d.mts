@@ -1,2 +1,4 @@
-/** Operations that take another way with the kernels of kernels/HOPPER.md. */
+/** What turns on the kernels of kernels/HOPPER.md. */
+export const hopperOn: { COMPRESS_DISTILL_HOPPER_KERNELS: string };
+/** Operations that take another way with them. */
 export const hopperOperations: string[];
