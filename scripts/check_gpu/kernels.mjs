@@ -10,6 +10,7 @@ export const hopperOn = { COMPRESS_DISTILL_HOPPER_KERNELS: '1' };
 export const hopperOperations = [
   'attention',
   'attention_backward',
+  'paged_attention',
   'token_logprobs',
   'token_logprobs_backward',
   'linear_cross_entropy',
