@@ -1,7 +1,7 @@
 // Bugs in which keys a query sees. Each kernel is right with kBug = None; one thread takes one query of one head.
+#include "../../kernels/attention/cache.h"
 #include "../../kernels/attention/refusals.h"
 #include "../../kernels/common/cuda.h"
-#include "../../kernels/common/dispatch.h"
 #include "planted_kernels.h"
 
 namespace cd::check {
@@ -88,9 +88,9 @@ void packedBy(const Call& call) {
   });
 }
 
-template <class T, Bug kBug>
-__global__ void paged(Sizes s, Heads<T> q, const T* keys, const T* values, const int32_t* table, int64_t width, int64_t slots,
-                      const int32_t* bounds, const int32_t* lengths, const float* sinks, T* o) {
+template <class T, class Cached, Bug kBug>
+__global__ void paged(Sizes s, Heads<T> q, const Cached* keys, const Cached* values, const int32_t* table, int64_t width,
+                      int64_t slots, const int32_t* bounds, const int32_t* lengths, const float* sinks, T* o) {
   const int64_t row = int64_t{blockIdx.x} * kThreads + threadIdx.x, t = row / s.H, h = row % s.H, group = h / (s.H / s.G);
   if (row >= s.rows) return;
   int64_t b = 0;
@@ -117,11 +117,12 @@ void pagedBy(const Call& call) {
                     q.shape[2],
                     static_cast<float>(call.attribute(0)),
                     static_cast<int64_t>(call.attribute(1))};
-  withFloat(q.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    launch(call, static_cast<unsigned>(ceilDiv(sizes.rows, kThreads)), kThreads, 0, paged<T, kBug>, sizes, Heads<T>(q),
-           call[1].as<T>(), call[2].as<T>(), call[3].as<int32_t>(), call[3].cols(), call[1].shape[1], call[4].as<int32_t>(),
-           call[5].as<int32_t>(), call[6].as<float>(), call[7].as<T>());
+  attention::withCache(q.dtype, call[1].dtype, [&](auto query, auto cached) {
+    using T = decltype(query);
+    using Cached = decltype(cached);
+    launch(call, static_cast<unsigned>(ceilDiv(sizes.rows, kThreads)), kThreads, 0, paged<T, Cached, kBug>, sizes, Heads<T>(q),
+           call[1].as<Cached>(), call[2].as<Cached>(), call[3].as<int32_t>(), call[3].cols(), call[1].shape[1],
+           call[4].as<int32_t>(), call[5].as<int32_t>(), call[6].as<float>(), call[7].as<T>());
   });
 }
 }  // namespace
