@@ -94,7 +94,7 @@ export function renderMeshes(plans: readonly MeshPlan[]): string {
     formatSeconds(step.seconds),
     round(tokensPerSecond),
     `${(100 * efficiency).toFixed(1)} %`,
-    memory === null ? '–' : formatBytes(memory),
+    formatBytes(memory),
   ]);
   return alignColumns([...header, 'efficiency', 'memory'], rows, 1).join('\n');
 }

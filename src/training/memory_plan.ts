@@ -3,9 +3,11 @@
 import { modelFamily } from '../../models/registry.js';
 import { UserError } from '../errors.js';
 import { quantisationOf, quantisedBytes } from '../nn/quantisation.js';
+import { adapterParts, type Part, partShape, partsOf } from '../nn/shard.js';
 import type { TrainConfig } from './config.js';
 import { momentBytes } from './optimizer.js';
 import { savedWeights } from './saved_modules.js';
+import { placeOf } from './state_parts.js';
 
 /** Bytes of all ranks together. */
 export interface MemoryPlan {
@@ -32,31 +34,42 @@ type MemorySettings = Pick<
 export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
   const specs = modelFamily(source).prepare(source).weights;
   const quantisation = quantisationOf(source);
-  const shapes = new Map([...specs].map(([name, { shape }]) => [name, shape]));
   const { method, lora, optimizer, activationCheckpointing, fullyShard } = settings;
-  const { dp } = settings.mesh;
+  const { dp, tp } = settings.mesh;
+  // Of the last rank that holds the model together with others: no other has a larger part.
+  const place = { rank: tp - 1, size: tp };
+  const parts = partsOf(specs, place);
+  const shapes = new Map([...parts].map(([name, part]) => [name, partShape(part)]));
   const size = settings.dtype === 'f32' ? 4 : 2;
   const weights = [...shapes.values()].reduce((sum, shape) => sum + product(shape), 0);
   const stored = [...specs].reduce((sum, [name, spec]) => {
     const form = quantisation?.covers(name, spec) ? quantisation.form : null;
-    return sum + (form === null ? size * product(spec.shape) : quantisedBytes(form, spec.shape));
+    const shape = shapes.get(name)!;
+    return sum + (form === null ? size * product(shape) : quantisedBytes(form, shape));
   }, 0);
   const matrices = [...shapes].filter(([name, shape]) => shape.length === 2 && /\.layers\.\d+\./.test(name));
   const adapted = matrices.filter(([name]) => {
     const module = name.replace(/\.weight$/, '');
     return method === 'lora' && lora.targetModules.some((target) => `.${module}`.endsWith(`.${target}`));
   });
-  const adapters = adapted.reduce((sum, [, [outputs, inputs]]) => sum + lora.rank * (outputs! + inputs!), 0);
-  const trained: (readonly [string, number])[] =
-    method === 'full'
-      ? [...shapes].map(([name, shape]) => [name, product(shape)])
-      : adapted.flatMap(([name, shape]) => shape.map((length) => [name, lora.rank * length] as const));
+  const adapterPartsOf = adapted.flatMap(([name]) => {
+    const { a, b } = adapterParts(parts.get(name)!, lora.rank, place);
+    return [a, b].map((part) => [name, part] as const);
+  });
+  const adapters = adapterPartsOf.reduce((sum, [, part]) => sum + product(partShape(part)), 0);
   const whole = method === 'full' ? [...shapes.keys()] : savedWeights([...shapes.keys()], lora.modulesToSave);
   const wholeSize = whole.reduce((sum, name) => sum + product(shapes.get(name)!), 0);
-  if (method === 'lora') for (const name of whole) trained.push([name, product(shapes.get(name)!)]);
+  const trainedParts: (readonly [string, Part])[] = [
+    ...adapterPartsOf,
+    ...whole.map((name) => [name, parts.get(name)!] as const),
+  ];
+  const trained = trainedParts.map(([name, part]) => [name, product(partShape(part))] as const);
   const trainable = trained.reduce((sum, [, count]) => sum + count, 0);
   const bits = optimizer === 'adamw_8bit' ? 8 : 32;
-  const moments = trained.reduce((sum, [name, count]) => sum + momentBytes(name, count, bits), 0);
+  const moments = trainedParts.reduce(
+    (sum, [name, part]) => sum + momentBytes(name, product(partShape(part)), bits, placeOf(part, tp)),
+    0,
+  );
   const masters = size === 2 && !settings.stochasticRounding ? 4 * wholeSize : 0;
 
   // Elements per token. A layer keeps what its backward pass reads: its input, the inputs of its matrices, and what
@@ -101,10 +114,10 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   };
   const copies = fullyShard ? 1 : dp;
   const plan = {
-    weights: copies * (stored + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0),
-    gradients: copies * 4 * trainable + (fullyShard ? dp * gathered.gradients : 0),
-    optimizer: copies * (moments + masters),
-    activations: dp * (tokens * elements * size + head),
+    weights: tp * (copies * (stored + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0)),
+    gradients: tp * (copies * 4 * trainable + (fullyShard ? dp * gathered.gradients : 0)),
+    optimizer: tp * copies * (moments + masters),
+    activations: tp * dp * (tokens * elements * size + head),
   };
   return { ...plan, total: Object.values(plan).reduce((sum, bytes) => sum + bytes, 0) };
 }

@@ -13,8 +13,8 @@ export interface MeshPlan {
   readonly tokensPerSecond: number;
   /** Of as many devices that never wait: 1 at best. */
   readonly efficiency: number;
-  /** Bytes of a device; null where a model is spread over several. */
-  readonly memory: number | null;
+  /** Bytes of a device. */
+  readonly memory: number;
 }
 
 /** The backward pass's share of a micro-batch's products; see {@link import('./utilisation.js').windowFlops}. */
@@ -49,7 +49,7 @@ export function planMesh(
     step,
     tokensPerSecond,
     efficiency: tokensPerSecond / (rate * meshSize(mesh)),
-    memory: mesh.tp === 1 ? planMemory(source, config, tokens).total / mesh.dp : null,
+    memory: planMemory(source, config, tokens).total / meshSize(mesh),
   };
 }
 

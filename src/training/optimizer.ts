@@ -246,7 +246,8 @@ function gradientOf(parameter: Tensor): Tensor {
 
 /** Gives every parameter a gradient of zero. */
 export function zeroGradients(parameters: Parameters): void {
-  for (const parameter of parameters.values()) parameter.grad ??= Tensor.empty(parameter.device, parameter.shape, 'f32');
+  for (const parameter of parameters.values())
+    parameter.grad ??= Tensor.empty(parameter.device, parameter.shape, 'f32');
   const gradients = Array.from(parameters.values(), gradientOf);
   for (let at = 0; at < gradients.length; at += mostPerOperation)
     launch('fill', gradients.slice(at, at + mostPerOperation), [0]);

@@ -2,17 +2,20 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelFamily } from '../../models/registry.js';
+import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
 import { parseTrainConfig } from '../../src/training/config.js';
 import { documentsInMemory } from '../../src/training/documents.js';
+import { GradientReduction } from '../../src/training/gradient_exchange.js';
 import { expectMemory, planMemory } from '../../src/training/memory_plan.js';
 import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
 import { Trainer } from '../../src/training/trainer.js';
+import { withRanks } from '../distributed/ranks.js';
 import { type GoldenModel, modelFolder } from '../support/fixtures.js';
-import { openStudent, randomDocuments } from './student.js';
+import { openStudent, randomDocuments, runSteps } from './student.js';
 
 const documents = randomDocuments(200, 100);
 const sourceOf = async (name: GoldenModel) =>
@@ -84,6 +87,55 @@ describe('planMemory', () => {
       await device.close();
     },
   );
+
+  // Heads and units that divide, a head that several ranks hold, one or more shards of each part.
+  it.each([
+    ['full', 'tied', 'adamw', { dp: 1, tp: 2 }],
+    ['full', 'tied', 'adamw_8bit', { dp: 1, tp: 4 }],
+    ['full', 'linear', 'adamw', { dp: 1, tp: 4 }],
+    ['lora', 'tied', 'adamw', { dp: 1, tp: 2 }],
+    ['full', 'tied', 'adamw_8bit', { dp: 2, tp: 2 }],
+  ] as const)('is what the ranks hold that have parts of a model: %s of %s with %s on %o', async (...row) => {
+    const [method, name, optimizer, mesh] = row;
+    const tokens = documents.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    const plan = planMemory(await sourceOf(name), settings({ method, optimizer, mesh, dtype: 'f32' }), tokens);
+    const held: number[] = [];
+    const peak: number[] = [];
+    await withRanks(mesh.dp * mesh.tp, (ranks) =>
+      Promise.all(
+        ranks.map(async ({ device, rank }) => {
+          const join = (kind: string, place: number, size: number) =>
+            size > 1
+              ? new Communicator(device, `memory-${row.join()}-${mesh.dp}-${mesh.tp}-${kind}`, place, size)
+              : null;
+          const group = join(`tp${Math.floor(rank / mesh.tp)}`, rank % mesh.tp, mesh.tp);
+          const replicas = join(`dp${rank % mesh.tp}`, Math.floor(rank / mesh.tp), mesh.dp);
+          const student = await openStudent(device, name, method, { dropout: 0.05, group });
+          const { model, parameters } = student;
+          const exchange = replicas && new GradientReduction(model, parameters, replicas);
+          const shape = { sequenceLength: tokens, gradientAccumulation: mesh.dp, epochs: 1 };
+          const bits = optimizer === 'adamw' ? 32 : 8;
+          let before = 0;
+          const afterStep = async () => {
+            await device.synchronize();
+            before ||= device.statistics().liveBytes;
+          };
+          // A pack for each rank beside others.
+          const all = Array.from({ length: mesh.dp }, () => documents).flat();
+          await runSteps(student, all, { ...shape, bits }, { exchange }, afterStep);
+          held[rank] = before;
+          peak[rank] = device.statistics().peakBytes;
+          model.dispose();
+        }),
+      ),
+    );
+    const sum = (values: readonly number[]) => values.reduce((a, b) => a + b);
+    const { activations, total } = plan;
+    // All ranks are taken to have as much as the one with the most rows of the vocabulary.
+    expect(Math.abs(sum(held) / (total - activations) - 1)).toBeLessThan(name === 'tied' ? 0.03 : 0.06);
+    expect((sum(peak) - sum(held)) / activations).toBeGreaterThan(0.8);
+    expect((sum(peak) - sum(held)) / activations).toBeLessThan(1.25);
+  });
 
   it('counts modules that are trained whole beside adapters', () => {
     const embeddings = 131 * 64;
