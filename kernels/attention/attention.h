@@ -9,15 +9,14 @@
 //   softmax and then dropped (gpt-oss). lse = log Σ exp, sink included.
 // attention_backward  q, k, v, cuSeqlens, o, lse as above, do as o → dq, dk, dv as q, k, v (overwritten)
 //   P = exp(scale·q·kᵀ − lse), dv = Pᵀ·do, dS = P·(do·vᵀ − Σ do·o)·scale, dq = dS·k, dk = dSᵀ·q (Dao et al. 2022, algorithm 4).
-// kv_write            k, v [T,G,D] f32|bf16|fp8, slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype or fp8, written at
-// slot =
-//   block·S + offset; −1 skips a token. Two tokens with one slot: either may win. To fp8 (e4m3, without a scale) numbers are
-//   rounded to nearest, ties to even; beyond ±448 they become ±448, infinities too; NaN stays NaN.
-//   With cosSin [T,R] (optional) keys are turned on their way, and so is q [T,H,D] (optional, in place): the bits of `rotary` of
-//   each and then kv_write of what it gives, in one launch.
-// paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype or fp8, blockTable i32 [B,maxBlocks], cuSeqlens i32
-// [B+1]
-//                     (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks → o [T,H,D]
+// kv_write            k, v [T,G,D] f32|bf16|fp8, slots i32 [T] → keyCache, valueCache [N,S,G,D] of k's dtype or fp8
+//   Written at slot = block·S + offset; −1 skips a token. Two tokens with one slot: either may win. To fp8 (e4m3, without a
+//   scale) numbers are rounded to nearest, ties to even; beyond ±448 they become ±448, infinities too; NaN stays NaN. With cosSin
+//   [T,R] (optional) keys are turned on their way, and so is q [T,H,D] (optional, in place): the bits of `rotary` of each and
+//   then kv_write of what it gives, in one launch.
+// paged_attention     q [T,H,D], keyCache, valueCache [N,S,G,D] of q's dtype or fp8, blockTable i32 [B,maxBlocks],
+//                     cuSeqlens i32 [B+1] (query tokens), contextLengths i32 [B] (keys, these tokens included), sinks
+//                     → o [T,H,D]
 //   Query i of sequence b stands at position contextLength − queryLength + i. Slots past the context are never read, nor are
 //   blocks that lie wholly before the first tile of 64 positions that the window reaches. On the CPU fp8 gives the bits that a
 //   cache of q's dtype with the same numbers gives.

@@ -63,26 +63,28 @@ export const attention: OpBench[] = [
   },
   {
     op: 'paged_attention',
-    computes: 'Q new tokens each of B sequences of C tokens, keys and values in blocks of 16 in random order',
-    shape: { B: 32, C: 256, Q: 1, H: 9, G: 3, D: 64 },
+    computes:
+      'Q new tokens each of B sequences of C tokens, keys and values in blocks of 16 in random order; fp8 1: stored in fp8',
+    shape: { B: 32, C: 256, Q: 1, H: 9, G: 3, D: 64, fp8: 0 },
     peer: 'scaled_dot_product_attention on contiguous keys and values',
-    build(make, { B, C, Q, H, G, D }) {
+    build(make, { B, C, Q, H, G, D, fp8 }) {
       const perSequence = Math.ceil(C! / blockSize);
       const blocks = B! * perSequence;
       const q = make.random([B! * Q!, H!, D!]);
       const o = make.empty(q.shape);
-      const cache = () => make.random([blocks, blockSize, G!, D!]);
+      const shape = [blocks, blockSize, G!, D!];
+      const [key, value] = [0, 1].map(() => (fp8 ? make.bytes(shape, 'fp8') : make.random(shape)));
       // A walk over all blocks in steps that share no factor with their number.
       let step = Math.max(1, Math.round(blocks * 0.618));
       while (gcd(step, blocks) !== 1) step += 1;
       const table = Array.from({ length: blocks }, (_, index) => (index * step) % blocks);
       const seen = Q! * C! - (Q! * (Q! - 1)) / 2;
-      const keys = 2 * B! * C! * G! * D! * (bytesOf(q) / q.size);
+      const read = 2 * B! * C! * G! * D! * (bytesOf(key!) / key!.size);
       return {
         tensors: [
           q,
-          cache(),
-          cache(),
+          key!,
+          value!,
           make.integers(table, [B!, perSequence]),
           make.integers(Array.from({ length: B! + 1 }, (_, index) => index * Q!)),
           make.integers(new Array<number>(B!).fill(C!)),
@@ -91,7 +93,7 @@ export const attention: OpBench[] = [
         ],
         attributes: [D! ** -0.5, 0],
         flops: 4 * D! * B! * H! * seen,
-        bytes: keys + sum([q, o]),
+        bytes: read + sum([q, o]),
       };
     },
   },
