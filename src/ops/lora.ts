@@ -37,11 +37,15 @@ export function loraLinear(
   dropout: Dropout | null,
   packed = true,
 ): Tensor {
-  const drop = (input: Tensor): Tensor => {
-    if (!dropout || dropout.p === 0) return input;
-    const dropped = input.like();
-    const { p, seed, purpose, step, first = 0, columns = input.shape[1]! } = dropout;
+  const drops = dropout !== null && dropout.p > 0;
+  const dropInto = (input: Tensor, dropped: Tensor): void => {
+    const { p, seed, purpose, step, first = 0, columns = input.shape[1]! } = dropout!;
     launch('dropout', [input, dropped], [p, seed, purpose, step, first, columns]);
+  };
+  const drop = (input: Tensor): Tensor => {
+    if (!drops) return input;
+    const dropped = input.like();
+    dropInto(input, dropped);
     return dropped;
   };
   const rows = x.shape[0]!;
@@ -76,15 +80,20 @@ export function loraLinear(
     context.into(3, (dB, accumulate) => launch('matmul', [dy, savedInner, dB], [1, 0, Number(accumulate), scale]));
     context.into(2, (dA, accumulate) => launch('matmul', [dInner, drop(savedX), dA], [1, 0, Number(accumulate), 1]));
     context.into(1, (dW, accumulate) => launch('matmul', [dy, savedX, dW], [1, 0, Number(accumulate), 1]));
-    const drops = dropout !== null && dropout.p > 0;
+    const base = weight instanceof Tensor ? savedWeight : weight;
     context.into(0, (dx, accumulate) => {
-      if (weight instanceof Tensor && !drops)
-        return launch('matmul_low_rank', [dy, savedWeight, dInner, savedA, dx], [0, Number(accumulate), 1, 1]);
-      multiplyByWeight(dy, weight instanceof Tensor ? savedWeight : weight, dx, { back: true, accumulate });
-      if (!drops) return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
-      const dDropped = savedX.like();
-      launch('matmul', [dInner, savedA, dDropped], [0, 0, 0, 1]);
-      launch('add', [dx, drop(dDropped), dx], [1]);
+      if (!drops && base instanceof Tensor)
+        return launch('matmul_low_rank', [dy, base, dInner, savedA, dx], [0, Number(accumulate), 1, 1]);
+      if (!drops) {
+        multiplyByWeight(dy, base, dx, { back: true, accumulate });
+        return launch('matmul', [dInner, savedA, dx], [0, 0, 1, 1]);
+      }
+      // What goes through the mask is there first, in its place if it can: the layer's product is added while it is written.
+      const dropped = accumulate ? dx.like() : dx;
+      launch('matmul', [dInner, savedA, dropped], [0, 0, 0, 1]);
+      dropInto(dropped, dropped);
+      multiplyByWeight(dy, base, dx, { back: true, accumulate: true });
+      if (accumulate) launch('add', [dx, dropped, dx], [1]);
     });
   });
   return y;
