@@ -17,6 +17,7 @@ const options = readOptions({
   model: ['smollm2-135m-instruct', 'a GGUF file, a folder or a fetched name'],
   dtype: ['bf16', 'bf16 or f32'],
   threads: [0, 'of all ranks together; 0: every core'],
+  tp: [3, "ranks of tensor parallelism, which the model's heads divide by"],
   requests: [32, 'of the generation'],
   input: [128, 'prompt tokens of each'],
   output: [64, 'tokens that each generates'],
@@ -30,7 +31,7 @@ const packsOfAStep = 4;
 const meshes: { name: string; mesh: MeshShape; fullyShard?: boolean }[] = [
   { name: 'one rank', mesh: { dp: 1, tp: 1 } },
   { name: 'dp 2', mesh: { dp: 2, tp: 1 } },
-  { name: 'tp 2', mesh: { dp: 1, tp: 2 } },
+  { name: `tp ${options.tp}`, mesh: { dp: 1, tp: options.tp } },
   { name: 'dp 2, fully sharded', mesh: { dp: 2, tp: 1 }, fullyShard: true },
 ];
 
@@ -143,6 +144,7 @@ await runBenchmark(
       notes: [
         `Generation: ${options.requests} requests of ${options.input} tokens in, ${options.output} out; median of ${options.rounds} runs after one that is not measured, in turn.`,
         `Training: ${packsOfAStep} packs of ${options.sequence} tokens a step; median of ${options.steps} steps after one that is not measured, one training after another.`,
+        ...(options.tp > threads ? [`tp ${options.tp} has a thread for each rank, so more than the others.`] : []),
         'All ranks share the machine and its memory, so more of them cannot be faster: what is missing to 1 is what it costs to be several.',
       ],
       data: { generation, training },

@@ -123,7 +123,7 @@ export type Tasks = Readonly<Record<string, (argument: never) => Promise<void>>>
 /**
  * What the other processes do: run the threads and tasks that process 0 wants, until it is through.
  * @param devices of this process
- * @throws {UserError} when the run cannot go on
+ * @throws {UserError} when the run cannot go on; what a task failed with
  */
 export async function serve(group: ProcessGroup, devices: number, tasks: Tasks): Promise<void> {
   const threads = new Map<number, RunThread>();
@@ -140,14 +140,13 @@ export async function serve(group: ProcessGroup, devices: number, tasks: Tasks):
     );
   };
   let ignore = (): void => {};
-  const finished = new Promise<void>((resolve) => {
+  const finished = new Promise<void>((resolve, reject) => {
     ignore = group.onMessage((_, message) => {
       const order = message as Order;
       if (order.kind === 'start') threads.set(order.thread, start(order.thread, order.source, order.setup));
       else if (order.kind === 'send') threads.get(order.thread)?.send(order.message);
       else if (order.kind === 'terminate') threads.get(order.thread)?.terminate();
-      else if (order.kind === 'task')
-        tasks[order.name]!(order.argument as never).catch((error: Error) => group.fail(error.message));
+      else if (order.kind === 'task') tasks[order.name]!(order.argument as never).catch(reject);
       else resolve();
     });
   });

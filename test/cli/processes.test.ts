@@ -121,3 +121,22 @@ test('a study in two processes writes the rows of one, and trains its students o
   const result = readFileSync(join(folder(), 'two', 'students', student, 'raw', 'result.json'), 'utf8');
   expect(JSON.parse(result)).toMatchObject({ devices: 2 });
 });
+
+test('a stage that fails in one process says why in all', () => {
+  const objective = join(folder(), 'failing.mjs');
+  const lines = [
+    'export default ({ tokenLogprobs, window }, { scale, sum }) => {',
+    "  if (process.env.RANK === '0') throw new Error('it had to be');",
+    '  return scale(sum(tokenLogprobs()), -1 / window.trained);',
+    '};',
+  ];
+  writeFileSync(objective, lines.join('\n'));
+  const study = tinyStudy(folder(), 'failing');
+  const [student] = study.students;
+  const training = { ...student!.training, gradientAccumulation: 2, objective };
+  const students = [{ ...student, arms: ['raw'], training }];
+  writeFileSync(join(folder(), 'failing.yaml'), JSON.stringify({ ...study, students }));
+  const { status, errors } = run([...launch, 'run', 'failing.yaml', '--mesh', 'dp=2'], folder());
+  expect(status).toBe(1);
+  expect(errors).toEqual(Array(2).fill(expect.stringContaining('it had to be')));
+});
