@@ -1,5 +1,5 @@
 // Bugs in sums and their edges. Each kernel is right with kBug = None.
-#include "../../kernels/common/cuda.h"
+#include "../../kernels/common/cuda_turns.h"
 #include "../../kernels/common/dispatch.h"
 #include "planted_kernels.h"
 
@@ -8,7 +8,7 @@ using namespace cd::cuda;
 
 namespace {
 constexpr int kThreads = 128, kWarps = kThreads / 32, kTile = 4 * kThreads;
-enum Bug { None, UnmaskedTail, UninitialisedAccumulator, SumsAsTheyCome, LaneLeftOut, UnwrittenLast };
+enum Bug { None, UnmaskedTail, UninitialisedAccumulator, SumsAsTheyCome, LaneLeftOut, UnwrittenLast, TurnOfBlock, TurnKept };
 
 // One block sums tile after tile into accumulators in shared memory, one for each warp, which the first thread adds.
 template <class T, Bug kBug>
@@ -47,6 +47,43 @@ __global__ void sumOf(const T* x, int64_t cols, int64_t stride, int64_t n, float
     for (double part : accumulators) total += part;
     if (kBug != UnwrittenLast || n != 1) *y = static_cast<float>(total);
   }
+}
+
+// What the blocks of a sum in turns share.
+struct Total {
+  double sum;
+  int32_t tickets, turn;
+};
+__global__ void clear(Total* total) { *total = {}; }
+
+// Every block adds its tile when the tiles before it have been added.
+template <class T, Bug kBug>
+__global__ void sumInTurns(const T* x, int64_t cols, int64_t stride, int64_t n, Total* total, float* y) {
+  SHARED(int[1], ticket);
+  if (threadIdx.x == 0) ticket[0] = kBug == TurnOfBlock ? static_cast<int>(blockIdx.x) : takeTicket(&total->tickets);
+  __syncthreads();
+  const int64_t start = int64_t{ticket[0]} * kTile, end = n < start + kTile ? n : start + kTile;
+  double sum = 0;
+  for (int64_t i = start + threadIdx.x; i < end; i += kThreads) sum += toFloat(x[i / cols * stride + i % cols]);
+  sum = blockSum(sum);
+  if (threadIdx.x != 0) return;
+  waitTurn(&total->turn, ticket[0]);
+  total->sum += sum;
+  if (end == n) *y = static_cast<float>(total->sum);
+  if (kBug != TurnKept) passTurn(&total->turn);
+}
+
+template <Bug kBug>
+void sumInTurnsBy(const Call& call) {
+  const Tensor& x = call[0];
+  const int64_t n = x.elements(), tiles = n > 0 ? ceilDiv(n, kTile) : 1;
+  Total* const total = call.scratch<Total>(1);
+  launch(call, 1, 1, 0, clear, total);
+  withFloat(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    launch(call, static_cast<unsigned>(tiles), kThreads, 0, sumInTurns<T, kBug>, x.as<T>(), x.cols() > 0 ? x.cols() : 1,
+           x.rowStride, n, total, call[1].as<float>());
+  });
 }
 
 template <Bug kBug>
@@ -108,6 +145,8 @@ const std::vector<Planted> kReductionBugs = {
     {"accumulator not initialised", "sum", sumBy<None>, sumBy<UninitialisedAccumulator>},
     {"warps added in the order in which they come", "sum", sumBy<None>, sumBy<SumsAsTheyCome>},
     {"lane that takes no part in a shuffle", "sum", sumBy<None>, sumBy<LaneLeftOut>},
+    {"turn counted by a block's index", "sum", sumInTurnsBy<None>, sumInTurnsBy<TurnOfBlock>},
+    {"turn not passed on", "sum", sumInTurnsBy<None>, sumInTurnsBy<TurnKept>},
     {"output not written for one element", "sum", sumBy<None>, sumBy<UnwrittenLast>},
     {"tail of a store not masked", "scale", scaleRows<true>, scaleRows<false>},
     {"bad id passed over in silence", "embedding_backward", scatterBy<true>, scatterBy<false>},
