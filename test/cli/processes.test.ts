@@ -31,6 +31,11 @@ test('two processes of two replicas generate and score what one engine does', ()
   expect(two).toMatchObject({ status: 0, errors: [], stderr: expect.stringMatching(/^4 replicas with 1 CPU thread /) });
   expect(lines('two.jsonl')).toEqual(lines('one.jsonl'));
 
+  // A model that two ranks of each process hold.
+  expect(run([...generate('one tp.jsonl', 20), '--mesh', 'tp=2'], folder()).status).toBe(0);
+  expect(run([...launch, ...generate('tp.jsonl', 20), '--mesh', 'dp=2,tp=2'], folder()).status).toBe(0);
+  expect(lines('tp.jsonl')).toEqual(lines('one tp.jsonl'));
+
   const score = (out: string) => ['score', '--model', modelFolder('chat'), '--input', 'in.jsonl', '--out', out];
   const small = ['--batch-tokens', '40'];
   expect(run([...score('one scored.jsonl'), ...small], folder()).status).toBe(0);
@@ -65,7 +70,7 @@ function kill(parent: number, rank: number): void {
 }
 
 test('a process that dies ends all, which name it and keep what is finished; another number of processes goes on', async () => {
-  prompts(300);
+  prompts(200);
   expect(run(generate('one.jsonl', 60), folder()).status).toBe(0);
   const partial = (): string | undefined => readdirSync(folder()).find((name) => /^out\.jsonl\..*partial$/.test(name));
   const rows = (): number => {

@@ -9,6 +9,6 @@ const device = Device.open(workerData as string, { threads: 1 });
 Tensor.full(device, [1 << 22], 1); // what is enqueued meanwhile is taken up at once
 const x = Tensor.from(device, [1, 2]);
 new Communicator(device, `stalled-${threadId}`, 0, 2).allReduce(x);
-for (let count = 0; count < 5000; count += 1) launch('fill', [x], [count]);
+for (let count = 0; count < 2000; count += 1) launch('fill', [x], [count]);
 parentPort!.postMessage('enqueued');
 setInterval(() => {}, 1000); // until it is terminated
