@@ -5,6 +5,7 @@ import { UserError } from '../errors.js';
 import { quantisationOf, quantisedBytes } from '../nn/quantisation.js';
 import { adapterParts, type Part, partShape, partsOf } from '../nn/shard.js';
 import type { TrainConfig } from './config.js';
+import type { LoadedObjective } from './objectives/objective.js';
 import { momentBytes } from './optimizer.js';
 import { savedWeights } from './saved_modules.js';
 import { placeOf } from './state_parts.js';
@@ -19,19 +20,35 @@ export interface MemoryPlan {
   readonly optimizer: number;
   /** At the peak of a backward pass. */
   readonly activations: number;
+  /** What operations of GPUs work in. */
+  readonly scratch: number;
   readonly total: number;
 }
 
 type MemorySettings = Pick<
   TrainConfig,
-  'method' | 'lora' | 'dtype' | 'optimizer' | 'stochasticRounding' | 'activationCheckpointing' | 'mesh' | 'fullyShard'
+  | 'method'
+  | 'lora'
+  | 'dtype'
+  | 'optimizer'
+  | 'stochasticRounding'
+  | 'activationCheckpointing'
+  | 'mesh'
+  | 'fullyShard'
+  | 'device'
 >;
 
 /**
  * @param source the model's config.json
  * @param tokens that go through the model together
+ * @param objective that declares what it holds of each token; null: no more than the loss itself does
  */
-export function planMemory(source: Record<string, unknown>, settings: MemorySettings, tokens: number): MemoryPlan {
+export function planMemory(
+  source: Record<string, unknown>,
+  settings: MemorySettings,
+  tokens: number,
+  objective: Pick<LoadedObjective, 'bytesPerToken'> | null = null,
+): MemoryPlan {
   const specs = modelFamily(source).prepare(source).weights;
   const quantisation = quantisationOf(source);
   const { method, lora, optimizer, activationCheckpointing, fullyShard } = settings;
@@ -95,10 +112,19 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
   const sums = adapters > 0 && size === 2 ? 2 * summed.reduce((sum, [, shape]) => sum + shape[0]!, 0) : 0;
   const dropped = adapters > 0 && lora.dropout > 0 ? layer.reduce((sum, [, shape]) => sum + shape[1]!, 0) : 0;
   // What is there again while a layer is at work: its output and the gradients that wait for it, or its widest part.
-  const again = { none: 0, selective: activated + hidden, layer: 3 * hidden }[activationCheckpointing];
+  const again = { none: 0, selective: activated + 3 * hidden, layer: 3 * hidden }[activationCheckpointing];
   const forth = 5 * hidden + sums + dropped + again;
   const back = 3 * hidden + (dropped > 0 ? 5 : 3) * widest + again;
-  const elements = layers * hidden + byCheckpointing[activationCheckpointing] + Math.max(forth, back);
+  const elements = layers * hidden + byCheckpointing[activationCheckpointing];
+  // Beside layers, the loss: what the objective declares.
+  const vocabulary = embedding[0]!;
+  const declared = objective?.bytesPerToken?.({ hiddenSize: hidden, vocabSize: source.vocab_size as number }) ?? 0;
+  const atWork = Math.max(Math.max(forth, back) * size, declared);
+  // In f32 whatever the dtype: angles; of each layer, a number for each norm and head. And the adapters, rounded to the model's dtype.
+  const heads = source.num_attention_heads as number;
+  const layersKept = activationCheckpointing === 'layer' ? 1 : layers;
+  const floats = ((source.head_dim as number | undefined) ?? hidden / heads) + layersKept * (heads / tp + 2);
+  const rounded = size === 2 ? (2 * adapters * layersKept) / layers : 0;
   // The head's gradient is made beside the loss and added to the others in the backward pass.
   const trainsHead = whole.includes(shapes.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight');
   const head = trainsHead ? 4 * product(embedding) : 0;
@@ -117,9 +143,19 @@ export function planMemory(source: Record<string, unknown>, settings: MemorySett
     weights: tp * (copies * (stored + 4 * adapters) + (fullyShard ? dp * gathered.weights : 0)),
     gradients: tp * (copies * 4 * trainable + (fullyShard ? dp * gathered.gradients : 0)),
     optimizer: tp * copies * (moments + masters),
-    activations: tp * dp * (tokens * elements * size + head),
+    activations: tp * dp * (tokens * (elements * size + atWork + 4 * floats) + rounded + head),
+    scratch: settings.device.startsWith('cuda') ? tp * dp * scratchBytes(hidden, vocabulary, tokens) : 0,
   };
   return { ...plan, total: Object.values(plan).reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+/**
+ * The most that one operation asks of a GPU's scratch memory, which is taken with a quarter to spare: cross-entropy, of the logits of
+ * a chunk of tokens beside these, and of a product's own (kernels/cross_entropy/cuda.cu, kernels/matmul/cuda_matmul.h).
+ */
+function scratchBytes(hidden: number, vocabulary: number, tokens: number): number {
+  const product = 2 ** 25 + 32 * (4 * Math.max(hidden, vocabulary) + 256);
+  return 1.25 * (product + Math.min(tokens, 1024) * (4 * vocabulary + 4 * hidden));
 }
 
 function product(shape: readonly number[]): number {
@@ -127,8 +163,8 @@ function product(shape: readonly number[]): number {
 }
 
 /** `1.2 GB (weights 300 MB, gradients …)` */
-export function describeMemory({ weights, gradients, optimizer, activations, total }: MemoryPlan): string {
-  const parts = Object.entries({ weights, gradients, optimizer, activations });
+export function describeMemory({ total, scratch, ...plan }: MemoryPlan): string {
+  const parts = Object.entries({ ...plan, ...(scratch > 0 ? { scratch } : {}) });
   return `${formatBytes(total)} (${parts.map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(', ')})`;
 }
 

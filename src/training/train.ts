@@ -132,7 +132,7 @@ async function trainOn(dataset: Dataset, subject: Subject, options: TrainOptions
     await expectSameWeights(processes, [...files.weightPaths, ...adapter]);
   }
   const tokens = Math.min(config.sequenceLength * config.microBatch, dataset.report.tokens);
-  const memory = planMemory(files.config, config, tokens);
+  const memory = planMemory(files.config, config, tokens, subject.objective);
   // Of all ranks together, as the plan is; a process knows its own machine, and takes the others' for such.
   const machines = processes?.size ?? 1;
   const available = machines * (await freeMemory(config.device, localRanks(config.mesh, processes).count));

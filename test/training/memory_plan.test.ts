@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { modelFamily } from '../../models/registry.js';
 import { Communicator } from '../../src/distributed/communicator.js';
 import { Device } from '../../src/tensor/device.js';
+import { Tensor } from '../../src/tensor/tensor.js';
 import { parseTrainConfig } from '../../src/training/config.js';
 import { documentsInMemory } from '../../src/training/documents.js';
 import { GradientReduction } from '../../src/training/gradient_exchange.js';
@@ -12,7 +13,7 @@ import { loadObjective } from '../../src/training/objectives/load.js';
 import { AdamW } from '../../src/training/optimizer.js';
 import { TrainingPlan } from '../../src/training/plan.js';
 import { createSchedule } from '../../src/training/schedule.js';
-import { Trainer } from '../../src/training/trainer.js';
+import { addGradients, Trainer } from '../../src/training/trainer.js';
 import { withRanks } from '../distributed/ranks.js';
 import { type GoldenModel, modelFolder } from '../support/fixtures.js';
 import { openStudent, randomDocuments, runSteps } from './student.js';
@@ -81,9 +82,8 @@ describe('planMemory', () => {
       const { activations, total } = plan;
       // Memory comes in whole blocks, which small quantised weights do not fill.
       expect(Math.abs(before / (total - activations) - 1)).toBeLessThan(name === 'tied' ? 0.01 : 0.03);
-      expect((peakBytes - before) / activations).toBeGreaterThan(0.85);
-      // Blocks are multiples of 64 KiB; the activations of this MLP in bf16 leave a quarter of theirs empty.
-      expect((peakBytes - before) / activations).toBeLessThan(dtype === 'bf16' ? 1.15 : 1.12);
+      expect((peakBytes - before) / activations).toBeGreaterThan(0.9);
+      expect((peakBytes - before) / activations).toBeLessThan(1.07);
       await device.close();
     },
   );
@@ -135,6 +135,31 @@ describe('planMemory', () => {
     expect(Math.abs(sum(held) / (total - activations) - 1)).toBeLessThan(name === 'tied' ? 0.03 : 0.06);
     expect((sum(peak) - sum(held)) / activations).toBeGreaterThan(0.8);
     expect((sum(peak) - sum(held)) / activations).toBeLessThan(1.25);
+  });
+
+  it('counts what an objective says it holds of each token, where that is more than a layer at work', () => {
+    const plan = (bytes: number) => planMemory(source, settings({}), 100, { bytesPerToken: () => bytes });
+    const [nothing, little, much, more] = [0, 4, 1e5, 2e5].map((bytes) => plan(bytes).activations);
+    expect(little).toBe(nothing);
+    expect(more! - much!).toBe(1e7);
+  });
+
+  it('counts the scratch memory of GPUs', async () => {
+    const device = Device.open('cuda-emulated', { threads: 1 });
+    const { model, parameters } = await openStudent(device, 'tied', 'lora', { dtype: 'bf16' });
+    for (const parameter of parameters.values()) parameter.grad = Tensor.zeros(device, parameter.shape);
+    const [document] = randomDocuments(1, 30);
+    const objective = await loadObjective('cross-entropy');
+    const window = { trained: document!.trained, rows: [document!] };
+    using _loss = addGradients(model, [document!], { objective, window, number: 0, activationCheckpointing: 'none' });
+    await device.synchronize();
+    const { scratchBytes } = device.statistics();
+    const plan = (changes: object) => planMemory(source, settings(changes), document!.tokens.length).scratch;
+    const planned = plan({ device: 'cuda', dtype: 'bf16' });
+    expect(Math.abs(scratchBytes / planned - 1)).toBeLessThan(0.01);
+    expect(plan({ device: 'cuda', mesh: { dp: 2 } })).toBe(2 * planned);
+    expect(plan({})).toBe(0);
+    await device.close();
   });
 
   it('counts modules that are trained whole beside adapters', () => {

@@ -11,7 +11,7 @@ import { didYouMean, UserError } from '../../errors.js';
 import { closureFingerprint } from '../../import_closure.js';
 import { parseStrict } from '../strict_schema.js';
 import { checkTeacher, forwardKl, reverseKl } from './distillation.js';
-import type { CheckRow, LoadedObjective, Objective } from './objective.js';
+import type { BytesPerToken, CheckRow, LoadedObjective, Objective } from './objective.js';
 import {
   checkWeights,
   crossEntropyObjective,
@@ -36,7 +36,7 @@ const builtIns: Readonly<Record<string, BuiltIn>> = {
 
 /**
  * @param name a built-in, or a .ts, .js or .mjs file whose default export is an {@link Objective}; it may also export
- *   `checkRow`, a {@link CheckRow}
+ *   `checkRow`, a {@link CheckRow}, and `bytesPerToken`, {@link BytesPerToken}
  * @param options `objectiveOptions`; those of a file are its own affair
  * @throws {UserError} one line, for a name or option that is not known and a file that cannot be used
  */
@@ -45,7 +45,7 @@ export async function loadObjective(name: string, options: Record<string, unknow
   if (builtIn) {
     const { objective, checkRow = null, options: schema = z.strictObject({}) } = builtIn;
     const parsed = parseStrict(schema, options, 'objectiveOptions');
-    return { name, objective, checkRow, options: parsed, fingerprint: name };
+    return { name, objective, checkRow, options: parsed, bytesPerToken: null, fingerprint: name };
   }
   if (!['.ts', '.js', '.mjs'].includes(extname(name)))
     throw new UserError(
@@ -64,15 +64,18 @@ export async function loadObjective(name: string, options: Record<string, unknow
     throw new UserError(
       `${name}: Expected 'export default' of a function of (batch, ops) but received ${typeof module.default}`,
     );
-  if (module.checkRow !== undefined && typeof module.checkRow !== 'function')
-    throw new UserError(
-      `${name}: Expected 'checkRow' to be a function of a row but received ${typeof module.checkRow}`,
-    );
+  for (const [key, of] of [
+    ['checkRow', 'a row'],
+    ['bytesPerToken', "the model's sizes"],
+  ] as const)
+    if (module[key] !== undefined && typeof module[key] !== 'function')
+      throw new UserError(`${name}: Expected '${key}' to be a function of ${of} but received ${typeof module[key]}`);
   const checkRow = (module.checkRow as CheckRow | undefined) ?? null;
-  return { name, objective: module.default as Objective, checkRow, options, fingerprint };
+  const bytesPerToken = (module.bytesPerToken as BytesPerToken | undefined) ?? null;
+  return { name, objective: module.default as Objective, checkRow, options, bytesPerToken, fingerprint };
 }
 
-async function importFile(name: string): Promise<{ default?: unknown; checkRow?: unknown }> {
+async function importFile(name: string): Promise<{ default?: unknown; checkRow?: unknown; bytesPerToken?: unknown }> {
   const load = async (file: string) => {
     try {
       return (await import(pathToFileURL(file).href)) as { default?: unknown };

@@ -61,6 +61,9 @@ export type Objective<Data = Record<string, unknown>> = (batch: ObjectiveBatch<D
 /** Looks at a row before training starts. @throws with what is wrong; file and line are put in front. */
 export type CheckRow<Data = Record<string, unknown>> = (row: ObjectiveRow<Data>) => void;
 
+/** For the plan of a run's memory. `logits()` and what is made of it take 4 · vocabSize bytes each. */
+export type BytesPerToken = (model: { readonly hiddenSize: number; readonly vocabSize: number }) => number;
+
 /** An objective ready to be called. */
 export interface LoadedObjective {
   /** For messages: the built-in's name or the file. */
@@ -68,6 +71,8 @@ export interface LoadedObjective {
   readonly objective: Objective;
   readonly checkRow: CheckRow | null;
   readonly options: Readonly<Record<string, unknown>>;
+  /** What its loss holds of each token until the backward pass is through with it, in bytes; null: next to nothing. */
+  readonly bytesPerToken: BytesPerToken | null;
   /** Of what decides the loss, for the fingerprint of the run. */
   readonly fingerprint: string;
 }
