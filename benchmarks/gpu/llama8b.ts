@@ -91,7 +91,14 @@ async function lora() {
   const tokens = count * length;
   const rank = emulated ? 4 : 64;
   // No product is computed again where there is memory for that.
-  const selective = { model: '', data: '', output: '', device: 'cuda', lora: { rank, dropout: 0 }, optimizer: 'adamw' };
+  const selective = {
+    model: 'random',
+    data: 'random',
+    output: 'none',
+    device: 'cuda',
+    lora: { rank, dropout: 0 },
+    optimizer: 'adamw',
+  };
   const settings = parseTrainConfig({ ...selective, activationCheckpointing: 'selective' });
   const { accelerator, liveBytes } = device.statistics();
   const fits = planMemory(config, settings, tokens).total < accelerator!.freeBytes + liveBytes;

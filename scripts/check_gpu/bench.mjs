@@ -25,6 +25,8 @@ export const benchmarks = [
   ['token-logprobs-backward', head],
   ['matmul', 'M=16384,N=28672,K=4096'],
   ['matmul', 'M=1,N=4096,K=4096'],
+  ...[128, 32].map((block) => ['quantised-matmul', `M=64,N=28672,K=4096,block=${block}`]),
+  ['quantised-matmul', 'M=16384,N=4096,K=4096,block=128'],
   ['sample', 'B=256,V=128256'],
   ['adamw', 'N=262144,P=256'],
   ['adamw-8bit', 'N=262144,P=256'],
@@ -46,7 +48,7 @@ export const benchmarks = [
 
 /** Every size at most `most`: for a device that emulates. */
 function tiny(shape) {
-  const most = { D: 64, H: 4, G: 2, B: 2, E: 64, V: 96, I: 64, N: 300, K: 48, M: 5, L: 9, C: 20, T: 7, P: 3 };
+  const most = { D: 64, H: 4, G: 2, B: 2, E: 64, V: 96, I: 64, N: 300, K: 64, M: 5, L: 9, C: 20, T: 7, P: 3 };
   return shape.replace(/([A-Z])=(\d+)/g, (_, name, size) => `${name}=${Math.min(size, most[name] ?? size)}`);
 }
 
