@@ -10,9 +10,10 @@ const DType kFloats[] = {DType::F32, DType::BF16};
 struct Sizes {
   int64_t T, E, V;
 };
-// Nothing, one of everything, less than a tile, more than a tile of the vocabulary, more tokens than a tile, more of each than
-// a ring of tiles holds.
-const Sizes kSizes[] = {{0, 8, 5}, {1, 1, 1}, {7, 33, 67}, {5, 40, 1100}, {130, 24, 70}, {137, 328, 520}};
+// Nothing, one of everything, less than a tile, more than a tile of the vocabulary, more tokens than a tile.
+const Sizes kSizes[] = {{0, 8, 5}, {1, 1, 1}, {7, 33, 67}, {5, 40, 1100}, {130, 24, 70}};
+// In bf16: more tiles of each side than a block has at once, more of K than a ring of them holds.
+const Sizes kLarge{130, 264, 300};
 
 std::string named(DType dtype, const Sizes& s) {
   return std::string(dtypeName(dtype)) + " " + std::to_string(s.T) + " tokens, " + std::to_string(s.E) + " wide, " +
@@ -33,6 +34,9 @@ CASES(token_logprobs) {
   for (DType dtype : kFloats) {
     for (const Sizes& s : kSizes)
       add(named(dtype, s)).tensors({hidden(dtype, s), weight(dtype, s), targets(s), perToken(s), perToken(s)});
+    if (dtype == DType::BF16)
+      add(named(dtype, kLarge))
+          .tensors({hidden(dtype, kLarge), weight(dtype, kLarge), targets(kLarge), perToken(kLarge), perToken(kLarge)});
     const Sizes s{6, 20, 30};
     add(named(dtype, s) + ", rows")
         .tensors({hidden(dtype, s).narrowed(24), weight(dtype, s).narrowed(23), targets(s), perToken(s), perToken(s)});
@@ -52,6 +56,11 @@ CASES(token_logprobs_backward) {
             .tensors({hidden(dtype, s), weight(dtype, s), targets(s), uniform(DType::F32, {s.T}, 4, 9), normal(DType::F32, {s.T}),
                       output(dtype, {s.T, s.E}), withWeight ? normal(DType::F32, {s.V, s.E}) : absent()})
             .bound(1, gradient(dtype));
+  add(named(DType::BF16, kLarge))
+      .tensors({hidden(DType::BF16, kLarge), weight(DType::BF16, kLarge), targets(kLarge), uniform(DType::F32, {kLarge.T}, 4, 9),
+                normal(DType::F32, {kLarge.T}), output(DType::BF16, {kLarge.T, kLarge.E}),
+                normal(DType::F32, {kLarge.V, kLarge.E})})
+      .bound(1, gradient(DType::BF16));
   const Sizes part{6, 20, 30};
   add("targets elsewhere")
       .tensors({hidden(DType::F32, part), weight(DType::F32, part), list(DType::I32, {-2, 3, -1, -2, 29, 0}),
@@ -72,6 +81,10 @@ CASES(linear_cross_entropy) {
             .tensors({hidden(dtype, s), weight(dtype, s), targets(s), uniform(DType::F32, {s.T}, 0, 1), perToken(s),
                       output(dtype, {s.T, s.E}), withWeight ? normal(DType::F32, {s.V, s.E}) : absent()})
             .bound(1, gradient(dtype));
+  add(named(DType::BF16, kLarge))
+      .tensors({hidden(DType::BF16, kLarge), weight(DType::BF16, kLarge), targets(kLarge), uniform(DType::F32, {kLarge.T}, 0, 1),
+                perToken(kLarge), output(DType::BF16, {kLarge.T, kLarge.E}), normal(DType::F32, {kLarge.V, kLarge.E})})
+      .bound(1, gradient(DType::BF16));
   const Sizes s{6, 20, 30};
   add("tokens without weight")
       .tensors({hidden(DType::F32, s), weight(DType::F32, s), targets(s), list(DType::F32, {0, 1, 0, 0, 2, 0}), perToken(s),
