@@ -205,6 +205,18 @@ it('makes everything again for another model', async () => {
   expect(rowsOf<TraceRow>('a', 'traces.jsonl').filter((row) => before.includes(row.key))).toEqual([]);
 });
 
+it('makes everything again for keys and values in fp8, and nothing for sizes of the engine', async () => {
+  await runStudy(fakeStudy(folder, 'a'), { services: new FakeServices(), stages: ['traces'] });
+  const before = rowsOf<TraceRow>('a', 'traces.jsonl').map((row) => row.key);
+  for (const [engine, kept] of [
+    [{ maxNumSeqs: 3, kvCacheDtype: 'auto' }, before.length],
+    [{ kvCacheDtype: 'fp8' }, 0],
+  ] as const) {
+    await runStudy(fakeStudy(folder, 'a', { engine }), { services: new FakeServices(), stages: ['traces'] });
+    expect(rowsOf<TraceRow>('a', 'traces.jsonl').filter((row) => before.includes(row.key))).toHaveLength(kept);
+  }
+});
+
 it('runs one stage by name, and says which one must come first', async () => {
   const config = fakeStudy(folder, 'a');
   await expect(runStudy(config, { services: new FakeServices(), stages: ['compress'] })).rejects.toThrow(
