@@ -45,6 +45,13 @@ CASES(quantised_matmul) {
         const auto x = [&](const Sizes& s) { return normal(input, {s.M, transposed ? s.K : s.N}); };
         const auto y = [&](const Sizes& s) { return Shape{s.M, transposed ? s.N : s.K}; };
         std::vector<Sizes> sizes = {{1, 1, 1}, {0, 5, 3}, {3, 0, 5}, {5, 3, 0}, {3, 5, 7}, {17, 40, 33}, {130, 137, 200}};
+        // Tiles of few tokens, and of many: more than one of 256 rows of W, or of 128 tokens.
+        const bool nibbles = form == Form::Mxfp4;
+        if (transposed && input == DType::BF16) {
+          sizes.push_back({65, 136, 512});
+          if (result == DType::BF16)
+            sizes.insert(sizes.end(), {{1, 64, 256}, {nibbles ? 130 : 3, 272, nibbles ? 768 : 400}, {130, 70, 256}});
+        }
         if (form == Form::Block) sizes.insert(sizes.end(), {{7, 140, 150, 100, 9}, {33, 64, 96, 64, 32}});
         if (form == Form::Mxfp4) sizes.insert(sizes.end(), {{7, 70, 61, 0, 13}, {33, 40, 64, 0, 16}});
         for (const Sizes& s : sizes)

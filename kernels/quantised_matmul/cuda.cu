@@ -1,6 +1,8 @@
 #include "../common/cuda.h"
 #include "../common/dispatch.h"
+#include "../matmul/cuda_matmul.h"
 #include "../matmul/cuda_tiles.h"
+#include "cuda_hopper.h"
 #include "quantised_matmul.h"
 
 namespace cd::cuda {
@@ -15,8 +17,12 @@ struct QuantisedLines {
     return weight.number(line, place) * weight.scale(line, place);
   }
 
-  // Eight numbers of a row from `column` on, without their scales.
-  __device__ __forceinline__ void numbers(int64_t line, int64_t column, float (&values)[8]) const {
+  // Eight numbers of a row from `column` on, of which `rest` are there; 0 for the others.
+  __device__ __forceinline__ void eight(int64_t line, int64_t column, int64_t rest, float (&values)[8]) const {
+    if (!packs || rest < 8 || weight.run(column) < 8) {
+      for (int i = 0; i < 8; ++i) values[i] = i < rest ? at(line, column + i) : 0.0f;
+      return;
+    }
     const uint8_t* const row = weight.weight + line * weight.stride;
     if (weight.form == WeightForm::Mxfp4) {
       const uint32_t nibbles = *reinterpret_cast<const uint32_t*>(row + (weight.firstColumn + column) / 2);
@@ -27,26 +33,23 @@ struct QuantisedLines {
 #pragma unroll
       for (int i = 0; i < 8; ++i) values[i] = toFloat(Float8{static_cast<uint8_t>((i < 4 ? codes.x : codes.y) >> (i % 4 * 8))});
     }
+    const float scale = weight.scale(line, column);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i] *= scale;
   }
 };
 
-// Eight numbers of a row at a time, rounded to bf16; what lies outside of W becomes 0.
+// What lies outside of W becomes 0.
 template <bool AcrossK>
 __device__ __forceinline__ void fetch(SharedTile<AcrossK>& tile, const QuantisedLines& source, int64_t line, int64_t column) {
   constexpr int kPacks = SharedTile<AcrossK>::kLength / 8;
   for (int index = threadIdx.x; index < SharedTile<AcrossK>::kLines * kPacks; index += kThreads) {
     const int row = index / kPacks, place = index % kPacks * 8;
-    const int64_t first = column + place, rest = line + row < source.lines ? source.length - first : 0;
+    float values[8];
+    source.eight(line + row, column + place, line + row < source.lines ? source.length - column - place : 0, values);
     Pack<BFloat16> pack;
-    if (source.packs && rest >= 8 && source.weight.run(first) >= 8) {
-      float values[8];
-      source.numbers(line + row, first, values);
-      const float scale = source.weight.scale(line + row, first);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) pack.value[i] = toBFloat16(values[i] * scale);
-    } else {
-      for (int i = 0; i < 8; ++i) pack.value[i] = i < rest ? toBFloat16(source.at(line + row, first + i)) : BFloat16{0};
-    }
+    for (int i = 0; i < 8; ++i) pack.value[i] = toBFloat16(values[i]);
     storePack(&tile.values[row][place], pack);
   }
 }
@@ -55,11 +58,25 @@ namespace {
 constexpr int kDequantiseThreads = 256;
 
 template <class T>
-__global__ void dequantiseRows(QuantisedWeight weight, T* w, int64_t stride, int64_t rows, int64_t columns) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < rows * columns; i += step) {
-    const int64_t row = i / columns, column = i % columns;
-    w[row * stride + column] = fromFloat<T>(weight.number(row, column) * weight.scale(row, column));
+__global__ void __launch_bounds__(kDequantiseThreads) dequantiseRows(QuantisedLines source, T* w, int64_t stride, bool packs) {
+  const int64_t across = ceilDiv(source.length, 8), step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < source.lines * across; i += step) {
+    const int64_t line = i / across, column = i % across * 8, rest = source.length - column;
+    float values[8];
+    source.eight(line, column, rest, values);
+    T* const target = w + line * stride + column;
+    constexpr int kPack = Pack<T>::kCount;
+    if (packs && rest >= 8) {
+#pragma unroll
+      for (int from = 0; from < 8; from += kPack) {
+        Pack<T> pack;
+#pragma unroll
+        for (int j = 0; j < kPack; ++j) pack.value[j] = fromFloat<T>(values[from + j]);
+        storePack(target + from, pack);
+      }
+    } else {
+      for (int j = 0; j < 8 && j < rest; ++j) target[j] = fromFloat<T>(values[j]);
+    }
   }
 }
 
@@ -69,26 +86,49 @@ QuantisedLines linesOf(const QuantisedWeight& weight, int64_t lines, int64_t len
                      (weight.form != WeightForm::Mxfp4 || weight.firstColumn % 8 == 0);
   return {weight, lines, length, packs};
 }
+
+void dequantiseInto(const Call& call, const QuantisedLines& source, const Tensor& w) {
+  withFloat(w.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    launch(call, blocksFor(source.lines * ceilDiv(source.length, 8), kDequantiseThreads), kDequantiseThreads, 0,
+           dequantiseRows<T>, source, w.as<T>(), w.rowStride, packable(w));
+  });
+}
+
+// y = x · W in bf16, for training: so many rows that dequantising W once, into scratch memory, is little beside multiplying it.
+void multiplyBack(const Call& call, const QuantisedLines& w) {
+  const Tensor &x = call[0], &y = call[3];
+  const int64_t stride = ceilDiv(w.length, 8) * 8, bytes = ceilDiv(w.lines * stride * 2, 256) * 256;
+  char* const memory = call.scratch<char>(bytes + productScratch(y.shape[0], y.shape[1], x.shape[1]));
+  Tensor numbers;
+  numbers.data = memory;
+  numbers.dtype = DType::BF16;
+  numbers.present = true;
+  numbers.rank = 2;
+  numbers.shape[0] = w.lines;
+  numbers.shape[1] = w.length;
+  numbers.rowStride = stride;
+  dequantiseInto(call, w, numbers);
+  multiply(call, {x, numbers, y, false, false, call.attribute(1) != 0}, memory + bytes);
+}
 }  // namespace
 
 void quantised_matmul(const Call& call) {
   const Tensor &x = call[0], &y = call[3];
   const bool transposed = call.attribute(0) != 0;
-  const int64_t M = y.shape[0], inputs = x.shape[1], outputs = y.shape[1];
-  const Output output{y.data, y.rowStride, M, outputs, 1, call.attribute(1) != 0, y.dtype == DType::BF16};
-  const QuantisedLines w = linesOf(quantisedWeight(call, 1, 2), transposed ? outputs : inputs, transposed ? inputs : outputs);
+  const int64_t inputs = x.shape[1], outputs = y.shape[1];
+  const Output output{y.data, y.rowStride, y.shape[0], outputs, 1, call.attribute(1) != 0, y.dtype == DType::BF16};
+  const QuantisedWeight weight = quantisedWeight(call, 1, 2);
+  const QuantisedLines w = linesOf(weight, transposed ? outputs : inputs, transposed ? inputs : outputs);
   if (x.dtype == DType::F32) launchFloat(call, linesOf<float>(x), false, w, !transposed, output, inputs);
-  else if (transposed) launchBFloat16<false, false>(call, linesOf<BFloat16>(x), w, output, inputs);
-  else launchBFloat16<false, true>(call, linesOf<BFloat16>(x), w, output, inputs);
+  else if (!transposed) multiplyBack(call, w);
+  else if (!quantised::multiplyOnHopper(call, weight, output))
+    launchBFloat16<false, false>(call, linesOf<BFloat16>(x), w, output, inputs);
 }
 
 void dequantise(const Call& call) {
   const Tensor& w = call[2];
-  withFloat(w.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    launch(call, blocksFor(w.elements(), kDequantiseThreads), kDequantiseThreads, 0, dequantiseRows<T>,
-           quantisedWeight(call, 0, 0), w.as<T>(), w.rowStride, w.shape[0], w.shape[1]);
-  });
+  dequantiseInto(call, linesOf(quantisedWeight(call, 0, 0), w.shape[0], w.shape[1]), w);
 }
 
 }  // namespace cd::cuda
