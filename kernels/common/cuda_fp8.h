@@ -1,4 +1,4 @@
-// fp8 on GPUs: conversion of two numbers at once, from sm_89 on. The same bits as in fp8.h.
+// Numbers of few bits on GPUs, two at once: from fp8 (sm_89 on; the same bits as in fp8.h), and scaled in bf16 (sm_90 on).
 #pragma once
 
 #include "cuda.h"
@@ -23,6 +23,18 @@ __device__ __forceinline__ float2 widenFloat8(uint32_t codes) {
       : "=f"(numbers.x), "=f"(numbers.y)
       : "h"(static_cast<uint16_t>(codes)));
   return numbers;
+#endif
+}
+
+// Two bf16 times two bf16, rounded; subnormal numbers are numbers.
+__device__ __forceinline__ uint32_t multiplyBFloat16Pair(uint32_t a, uint32_t b) {
+#if defined(CD_EMULATE)
+  const auto half = [](uint32_t pair, int shift) { return toFloat(BFloat16{static_cast<uint16_t>(pair >> shift)}); };
+  return toBFloat16(half(a, 0) * half(b, 0)).bits | static_cast<uint32_t>(toBFloat16(half(a, 16) * half(b, 16)).bits) << 16;
+#else
+  uint32_t product;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
 #endif
 }
 

@@ -101,14 +101,16 @@ __device__ __forceinline__ void dequantise(uint32_t (&a)[4], const char* codes, 
 #pragma unroll
     for (int part = 0; part < 2; ++part) {
       const char* const place = own + half * 8 * kSwizzleRow + part * (S::kNibbles ? 4 : 8);
-      float2 numbers;
+      uint32_t& result = a[part * 2 + half];
       if constexpr (S::kNibbles) {
-        const uint32_t both = *reinterpret_cast<const uint8_t*>(place);
-        numbers = make_float2(nibbleToFloat(both), nibbleToFloat(both >> 4));
+        // Both where bf16 has its bits, times 2⁻¹²⁶: as nibbleToFloat, and as exact.
+        const uint32_t both = *reinterpret_cast<const uint8_t*>(place), apart = both | both << 12;
+        const uint32_t small = (apart << 12 & 0x80008000u) | (apart << 6 & 0x01c001c0u);
+        result = multiplyBFloat16Pair(multiplyBFloat16Pair(small, 0x7e807e80u), packBFloat16(scale, scale));
       } else {
-        numbers = widenFloat8(*reinterpret_cast<const uint16_t*>(place));
+        const float2 numbers = widenFloat8(*reinterpret_cast<const uint16_t*>(place));
+        result = packBFloat16(numbers.x * scale, numbers.y * scale);
       }
-      a[part * 2 + half] = packBFloat16(numbers.x * scale, numbers.y * scale);
     }
   }
 }

@@ -15,6 +15,7 @@ export const hopperOperations = [
   'token_logprobs_backward',
   'linear_cross_entropy',
   'matmul_low_rank',
+  'quantised_matmul',
 ];
 
 /** In emulation, whose kernels `npm test` checks anyway: enough to see that a stage runs. */
