@@ -345,10 +345,12 @@ Napi::Value readWeights(const Napi::CallbackInfo& info) {
   if (entry < 0 || entry >= static_cast<int64_t>(file->entries().size())) throw Error("Expected an entry of " + file->path());
   const WeightFile::Region region{integer(info, 7), integer(info, 8), integer(info, 9), integer(info, 10)};
   file->expectRegion(static_cast<size_t>(entry), region);
-  const int64_t bytes = region.elements() * dtypeSize(dtype);
-  checkRange(*storage, offset, bytes);
-  open.device->upload(storage, offset, bytes,
-                      [file, entry, dtype, heads, region](void* target) { file->read(entry, dtype, target, region, heads); });
+  const int64_t rowBytes = region.columns * dtypeSize(dtype);
+  checkRange(*storage, offset, region.rows * rowBytes);
+  open.device->uploadRows(
+      storage, offset, region.rows, rowBytes, [file, entry, dtype, heads, region](void* target, int64_t first, int64_t count) {
+        file->read(entry, dtype, target, {region.firstRow + first, count, region.firstColumn, region.columns}, heads);
+      });
   return info.Env().Undefined();
 }
 

@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -10,6 +11,7 @@ namespace cd {
 namespace {
 // On a chaos device an address is handed around in this disguise, so that whoever reads it outside the stream crashes at once.
 constexpr uintptr_t kDisguise = 0x5aull << 56;
+constexpr int64_t kStagedBytes = int64_t{32} << 20, kTaskBytes = 1 << 20;
 }  // namespace
 
 void Command::clear() {
@@ -180,6 +182,36 @@ void Device::upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t by
         accelerator_->copyIn(target, staged.get(), bytes);
       },
       nullptr, whole);
+}
+
+// On an accelerator by way of a buffer that is filled again and again, since pages that are touched for the first time are slow.
+void Device::uploadRows(std::shared_ptr<Storage> storage, int64_t offset, int64_t rows, int64_t rowBytes, ProduceRows produce) {
+  expectNoRecording("an upload");
+  const bool whole = offset == 0 && rows * rowBytes == storage->bytes;
+  enqueueJob(
+      std::move(storage),
+      [this, offset, rows, rowBytes, produce = std::move(produce)](void* address) {
+        char* const target = static_cast<char*>(address) + offset;
+        if (!accelerator_) return produceRows(target, 0, rows, rowBytes, produce);
+        const int64_t atOnce = std::max<int64_t>(1, kStagedBytes / std::max<int64_t>(1, rowBytes));
+        for (int64_t first = 0; first < rows; first += atOnce) {
+          const int64_t count = std::min(atOnce, rows - first), bytes = count * rowBytes;
+          if (static_cast<int64_t>(staged_.size()) < bytes) staged_.resize(static_cast<size_t>(bytes));
+          produceRows(staged_.data(), first, count, rowBytes, produce);
+          accelerator_->copyIn(target + first * rowBytes, staged_.data(), bytes);
+        }
+      },
+      nullptr, whole);
+}
+
+void Device::produceRows(char* target, int64_t first, int64_t count, int64_t rowBytes, const ProduceRows& produce) {
+  const int64_t each = std::max<int64_t>(1, kTaskBytes / std::max<int64_t>(1, rowBytes));
+  const auto task = [&](int64_t index) {
+    const int64_t from = index * each;
+    produce(target + from * rowBytes, first + from, std::min(each, count - from));
+  };
+  parallel_.run((count + each - 1) / each, [](void* state, int64_t index, int) { (*static_cast<decltype(task)*>(state))(index); },
+                const_cast<void*>(static_cast<const void*>(&task)));
 }
 
 void Device::read(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, void* target,

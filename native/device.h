@@ -68,6 +68,9 @@ class Device {
   // In stream order. `produce` fills `bytes` of host memory on the stream's thread; `done` is told null, or why not.
   void write(std::shared_ptr<Storage> storage, int64_t offset, std::vector<uint8_t> data);
   void upload(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, std::function<void(void*)> produce);
+  // produce(target, first, count) makes rows of `rowBytes`; threads of the pool call it, each for other rows.
+  using ProduceRows = std::function<void(void*, int64_t first, int64_t count)>;
+  void uploadRows(std::shared_ptr<Storage> storage, int64_t offset, int64_t rows, int64_t rowBytes, ProduceRows produce);
   void read(std::shared_ptr<Storage> storage, int64_t offset, int64_t bytes, void* target,
             std::function<void(const Poison&)> done);
   void fence(std::function<void(const Poison&)> done);
@@ -148,6 +151,8 @@ class Device {
   void retireLaunched(size_t count);
   void lose(const std::string& reason);
 
+  void produceRows(char* target, int64_t first, int64_t count, int64_t rowBytes, const ProduceRows& produce);
+
   const Backend& backend_;
   const std::unique_ptr<Accelerator> accelerator_;
   PoolParallel parallel_;
@@ -179,6 +184,8 @@ class Device {
   int sinceFence_ = 0;
   FailureLog failures_;
   Poison lost_;
+
+  std::vector<char> staged_;  // of the stream's thread: rows on their way to an accelerator
 
   std::unique_ptr<CollectiveStream> collectiveStream_;  // from the first communicator on
   std::thread thread_;
