@@ -19,11 +19,18 @@ interface DecodeSlots {
   readonly contextLengths: Tensor;
 }
 
-/** Sizes at which decode steps are recorded on a GPU, up to `most`: vLLM's, of which there is one at most 8 (16 from 256 on) above any batch. */
+/** Beyond so many sequences a step takes long enough to be enqueued operation by operation. */
+const mostRecorded = 512;
+
+/**
+ * Sizes at which decode steps are recorded on a GPU, up to `most`: vLLM's, of which there is one at most 8 (16 from 256 on) above any
+ * batch, and the largest batch itself, so that there is one for every batch.
+ */
 export function defaultCaptureSizes(most: number): number[] {
+  const largest = Math.min(most, mostRecorded);
   const sizes = [1, 2, 4];
-  for (let size = 8; size <= Math.min(most, 512); size += size < 256 ? 8 : 16) sizes.push(size);
-  return sizes.filter((size) => size <= most);
+  for (let size = 8; size < largest; size += size < 256 ? 8 : 16) sizes.push(size);
+  return [...sizes.filter((size) => size < largest), largest];
 }
 
 /**
