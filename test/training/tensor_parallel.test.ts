@@ -98,6 +98,11 @@ describe.each(['linear', 'tied', 'bias'] as const)('%s', (name) => {
   });
 });
 
+it.each(['fp8_block', 'mxfp4'] as const)('adapters beside %s weights, over 2 and 4 ranks', async (name) => {
+  const alone = await trainOn(1, name, { method: 'lora' });
+  for (const tp of [2, 4]) expectTrained(await trainOn(tp, name, { method: 'lora' }), alone);
+});
+
 it.each(['selective', 'layer'] as const)('with %s activation checkpointing', async (activationCheckpointing) => {
   for (const method of ['full', 'lora'] as const)
     expectTrained(
