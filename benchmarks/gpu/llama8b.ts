@@ -4,7 +4,7 @@
  *   node dist/benchmarks/gpu/llama8b.js generate|lora [device] [seconds]
  *
  * generate: 128 requests of 1,000 tokens in and 100 out, then of 1,000 out if that will be done in `seconds` (default 600) from the
- * start. lora: rank 64 on all linear layers, packs of 16,384 tokens in documents of
+ * start, then of 100 out with `invariant` off. lora: rank 64 on all linear layers, packs of 16,384 tokens in documents of
  * 2,048, what is cheap recomputed, or whole layers where memory is short. On `cuda-emulated` the same with a tiny model, to see that it runs.
  */
 import { floorOf } from '../../src/bench/floor.js';
@@ -53,36 +53,41 @@ async function tell(item: string, result: Measured): Promise<void> {
 }
 
 async function generate() {
-  const [requests, input, outputs] = emulated ? [2, 5, [2, 3]] : [128, 1000, [100, 1000]];
-  const longest = outputs.at(-1)!;
-  const kvCacheBytes = emulated ? 4 << 20 : requests * (input + longest + 16) * 131072; // bytes of a token in 8B's 32 layers
+  const [requests, input, few, many] = emulated ? [2, 5, 2, 3] : [128, 1000, 100, 1000];
+  const kvCacheBytes = emulated ? 4 << 20 : requests * (input + many + 16) * 131072; // bytes of a token in 8B's 32 layers
   const loaded = { model, tokenizer: null, chatTemplate: null };
-  const engine = engineGenerator(loaded, { maxNumSeqs: requests, kvCacheBytes, maxModelLen: input + longest });
   const { vocabSize } = model.config;
-  progress('warming up');
-  await engine.run(uniformWorkload(requests, emulated ? 2 : 16, 2, vocabSize));
   let last = { seconds: 0, output: 1 };
-  for (const [index, output] of outputs.entries()) {
-    const item = `generate, ${[100, 1000][index]} tokens`;
-    const expected = last.seconds * (output / last.output);
-    if (expected > secondsLeft()) {
-      const skipped = `it would take ${expected.toFixed(0)} s, going by what came before, and ${secondsLeft().toFixed(0)} are left`;
-      console.log(JSON.stringify({ item, skipped }));
-      break;
+  for (const [item, invariant, outputs] of [
+    ['generate', true, [few, many]],
+    ['generate, not invariant', false, [few]],
+  ] as const) {
+    const options = { maxNumSeqs: requests, kvCacheBytes, maxModelLen: input + many, invariant };
+    const engine = engineGenerator(loaded, options);
+    progress('warming up');
+    await engine.run(uniformWorkload(requests, emulated ? 2 : 16, 2, vocabSize));
+    for (const output of outputs) {
+      const title = `${item}, ${output === few ? 100 : 1000} tokens`;
+      const expected = last.seconds * (output / last.output);
+      if (expected > secondsLeft()) {
+        const skipped = `it would take ${expected.toFixed(0)} s, going by what came before, and ${secondsLeft().toFixed(0)} are left`;
+        console.log(JSON.stringify({ item: title, skipped }));
+        continue;
+      }
+      const workload = uniformWorkload(requests, input, output, vocabSize);
+      progress(`generating ${requests} times ${output} tokens`);
+      const { seconds, details } = await engine.run(workload);
+      last = { seconds, output };
+      await tell(title, {
+        conditions: { requests, input, output, kvCacheBytes, invariant },
+        seconds,
+        tokensPerSecond: (requests * output) / seconds,
+        work: generationWork(model, workload),
+        details,
+      });
     }
-    const workload = uniformWorkload(requests, input, output, vocabSize);
-    progress(`generating ${requests} times ${output} tokens`);
-    const { seconds, details } = await engine.run(workload);
-    last = { seconds, output };
-    await tell(item, {
-      conditions: { requests, input, output, kvCacheBytes },
-      seconds,
-      tokensPerSecond: (requests * output) / seconds,
-      work: generationWork(model, workload),
-      details,
-    });
+    await engine.stop();
   }
-  await engine.stop();
 }
 
 async function lora() {

@@ -162,7 +162,7 @@ exec "$@"
     expect(status).toBe(0);
     expect(stdout).toMatch(/^== bench: \d+ passed, 0 failed, 0 skipped$/m);
     expect(data.operations!.length).toBeGreaterThan(25);
-    expect(data.models).toHaveLength(6);
+    expect(data.models).toHaveLength(8);
     expect(page).toMatch(/^\| attention \| B=1 L=9 .* \| .* \| .* \| .* \| \d.*s \| \d.* % \| – \| – \|$/m);
   });
 });
