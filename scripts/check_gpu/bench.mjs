@@ -28,8 +28,6 @@ export const benchmarks = [
   ['token-logprobs-backward', head],
   ['matmul', 'M=16384,N=28672,K=4096'],
   ['matmul', 'M=1,N=4096,K=4096'],
-  ...[128, 32].map((block) => ['quantised-matmul', `M=64,N=28672,K=4096,block=${block}`]),
-  ['quantised-matmul', 'M=16384,N=4096,K=4096,block=128'],
   ['sample', 'B=256,V=128256'],
   ['adamw', 'N=262144,P=256'],
   ['adamw-8bit', 'N=262144,P=256'],
