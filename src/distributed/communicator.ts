@@ -73,6 +73,13 @@ export class Communicator {
     return native.communicatorBytes(this.device.id, this.#number);
   }
 
+  /** Waits until all ranks have come. */
+  async join(): Promise<void> {
+    using one = Tensor.zeros(this.device, [1]);
+    this.allReduce(one);
+    await one.read();
+  }
+
   /** Leaves the group: what others still wait for there fails. Closing the device does the same. */
   leave(): void {
     if (this.device.isOpen) native.leaveCommunicator(this.device.id, this.#number);

@@ -67,6 +67,14 @@ export class Mesh {
     return this.#world;
   }
 
+  /**
+   * Brings the ranks of each group together, one group after the other, while nothing else runs: NCCL takes memory for it, which waits
+   * for what a GPU is at, and that may be a collective of another group.
+   */
+  async join(): Promise<void> {
+    for (const communicator of [this.tp, this.dp]) await communicator?.join();
+  }
+
   #ranks(isMember: (rank: number) => boolean): number[] {
     return Array.from({ length: meshSize(this.shape) }, (_, rank) => rank).filter(isMember);
   }

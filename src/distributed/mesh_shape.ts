@@ -37,8 +37,9 @@ export function meshSize({ dp, tp }: MeshShape): number {
 
 /** The device of a process's `index`-th rank, where the first one's is `first`: GPUs follow one another, the CPU is shared. */
 export function rankDevice(first: string, index: number): string {
-  const [, number] = /^cuda(?::(\d+))?$/.exec(first) ?? [];
-  return first.startsWith('cuda') && first !== 'cuda-emulated' ? `cuda:${Number(number ?? 0) + index}` : first;
+  const [, kind, number] = /^(cuda(?:-emulated)?)(?::(\d+))?$/.exec(first) ?? [];
+  if (kind === undefined || first === 'cuda-emulated') return first; // of which there is one
+  return `${kind}:${Number(number ?? 0) + index}`;
 }
 
 /** CPU threads of each of `ranks` on one machine: an equal share of `threads`, at least one. */

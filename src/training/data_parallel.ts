@@ -3,11 +3,13 @@
 
 import { Worker } from 'node:worker_threads';
 import { isRankFailure } from '../distributed/communicator.js';
+import { Mesh } from '../distributed/mesh.js';
 import { rankDevice } from '../distributed/mesh_shape.js';
 import type { ProcessGroup } from '../distributed/process_group.js';
 import { localRanks } from '../distributed/with_processes.js';
 import { workerFile } from '../distributed/worker_file.js';
 import { UserError } from '../errors.js';
+import { Device } from '../tensor/device.js';
 import { type RankDuties, type RankSetup, trainRank } from './rank.js';
 import type { RankMessage } from './rank_worker.js';
 
@@ -57,6 +59,7 @@ export async function trainDataParallel(
       ]);
       ending = true;
       await endWorkers();
+      await Promise.all(workers.map(({ setup }) => leaveFor(setup)));
     }
     const finished = await own.catch((error: Error) => {
       // What this rank has to say for itself counts most, but not that a collective failed because another rank had left.
@@ -70,13 +73,24 @@ export async function trainDataParallel(
   }
 }
 
+/** Has a rank that has ended, maybe before it joined its groups, leave them: nobody waits for it then. */
+async function leaveFor({ group, rank, config, processOf }: RankSetup): Promise<void> {
+  const device = Device.open('cpu', { threads: 1 });
+  try {
+    new Mesh(device, { group, rank, shape: config.mesh, processOf: [...processOf] }).dispose();
+  } catch {
+    // It had joined, and has left with its thread.
+  }
+  await device.close();
+}
+
 /** The error that the others follow from. */
 function cause(errors: readonly Error[]): Error {
   const isCause = (error: Error) => !isRankFailure(error);
   return errors.find((error) => error instanceof UserError) ?? errors.find(isCause) ?? errors[0]!;
 }
 
-function startRank(setup: RankSetup): { worker: Worker; done: Promise<void> } {
+function startRank(setup: RankSetup): { setup: RankSetup; worker: Worker; done: Promise<void> } {
   const worker = new Worker(workerFile('src/training/rank_worker'), { workerData: setup });
   const done = new Promise<void>((resolve, reject) => {
     worker.once('message', (message: RankMessage) => {
@@ -92,5 +106,5 @@ function startRank(setup: RankSetup): { worker: Worker; done: Promise<void> } {
       ),
     );
   });
-  return { worker, done };
+  return { setup, worker, done };
 }

@@ -97,6 +97,7 @@ export async function trainRank(setup: RankSetup, duties: RankDuties | null): Pr
     const documents = new StoredDocuments(data, setup.documents);
     const heldOut = new StoredDocuments(data, setup.validation);
     const mesh = new Mesh(device, { group, rank, shape: config.mesh, processOf });
+    await mesh.join();
     const communicator = mesh.dp;
     const shards = communicator && config.fullyShard ? new Shards(communicator) : null;
     const objective = await loadObjective(config.objective, config.objectiveOptions);

@@ -53,6 +53,19 @@ describe.each(['cpu', 'cuda-emulated'])('a mesh on %s', (name) => {
 });
 
 describe('a mesh', () => {
+  it('joins when all of its ranks have come', async () => {
+    const [last, ...others] = open({ dp: 2, tp: 2 }, 'cuda-emulated');
+    let joined = 0;
+    const all = others.map(async (mesh) => {
+      await mesh.join();
+      joined += 1;
+    });
+    for (let round = 0; round < 20; round += 1) await last!.device.synchronize();
+    expect(joined).toBe(0);
+    await Promise.all([...all, last!.join()]);
+    for (const { device } of [last!, ...others]) expect(device.statistics().liveTensors).toBe(0);
+  });
+
   it('has one group where one dimension is 1, and none for one rank', async () => {
     for (const shape of [
       { dp: 2, tp: 1 },

@@ -15,6 +15,7 @@ it.each(['', '2', 'dp=0', 'dp=2,dp=2', 'pp=2', 'dp=2;tp=2', 'dp=1.5'])('refuses 
 it('gives ranks of a machine one GPU each, or a share of the CPU', () => {
   expect([0, 3].map((index) => rankDevice('cuda:2', index))).toEqual(['cuda:2', 'cuda:5']);
   expect(rankDevice('cuda', 1)).toBe('cuda:1');
+  expect(rankDevice('cuda-emulated:1', 2)).toBe('cuda-emulated:3');
   expect(['cpu', 'cpu-chaos', 'cuda-emulated'].map((device) => rankDevice(device, 1))).toEqual([
     'cpu',
     'cpu-chaos',

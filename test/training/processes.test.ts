@@ -57,8 +57,13 @@ async function ended(child: ChildProcess): Promise<Ended> {
   return { code, errors: text.split('\n').filter((line) => line.startsWith('error:')) };
 }
 
-function command(args: string[], environment: Record<string, string> = {}, cwd = folder): ChildProcess {
-  return spawn(process.execPath, [resolve('dist/src/cli/main.js'), ...args], {
+function command(
+  args: string[],
+  environment: Record<string, string> = {},
+  cwd = folder,
+  node: string[] = [],
+): ChildProcess {
+  return spawn(process.execPath, [...node, resolve('dist/src/cli/main.js'), ...args], {
     cwd,
     env: { ...process.env, NO_COLOR: '1', ...environment },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -106,6 +111,17 @@ function killRank1(parent: number): void {
   const isRank1 = (pid: string): boolean => readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes('RANK=1');
   process.kill(Number(children.find(isRank1)), 'SIGKILL');
 }
+
+it('ends when a rank is gone before it has met the others', async () => {
+  const deadly = join(folder, 'deadly.mjs');
+  const dies = "import { workerData } from 'node:worker_threads'; if (workerData?.rank === 1) process.exit(9);";
+  writeFileSync(deadly, dies);
+  const child = command(['train', settings('gone')], {}, folder, ['--import', deadly]);
+  expect(await ended(child)).toEqual({
+    code: 1,
+    errors: ['error: Rank 1 ended early with code 9; the same command goes on from the last checkpoint'],
+  });
+});
 
 it('says on every process what is not alike', async () => {
   const port = String(20_000 + (process.pid % 20_000));
