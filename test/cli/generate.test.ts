@@ -179,12 +179,12 @@ test('replicas write the rows of one engine, and say how the threads are divided
   ]);
 });
 
-test('several processes of it are refused, before anything is loaded', () => {
+test('several processes need a mesh with devices in each of them, which is said before anything is loaded', () => {
   writeRows(join(folder(), 'in.jsonl'), [{ id: 1, tokens: [3] }]);
   const args = ['generate', '--model', modelFolder('tied'), '--prompts', 'in.jsonl', '--out', 'out.jsonl'];
   const { status, errors } = run(args, folder(), { WORLD_SIZE: '2', RANK: '1' });
   expect({ status, errors }).toEqual({
     status: 1,
-    errors: [expect.stringContaining("Expected 'generate' in one process but WORLD_SIZE is 2")],
+    errors: [expect.stringContaining("Expected the mesh to have a multiple of WORLD_SIZE (2 processes) as 'dp'")],
   });
 });

@@ -31,7 +31,7 @@ it('says before the first step what is trained and what memory it takes, then ho
     /^40 rows, 2 held out for validation: \d+ tokens, .* in \d+ packs \(\d+\.\d % full\); .* \d+ steps$/,
   );
   expect(lines[1]).toMatch(
-    /^memory, estimated: 1 MB \(weights .*, gradients .*, optimizer .*, activations .*\), of .* free$/,
+    /^weights in f32; memory, estimated: 1 MB \(weights .*, gradients .*, optimizer .*, activations .*\), of .* free$/,
   );
   expect(lines.at(-1)).toMatch(/^train: (\d+)\/\1 steps · .* steps\/s, \d+ tokens\/s · took/);
   expect(stdout).toMatch(/^out: \d+ steps, .*, final loss \d\.\d+, validation loss \d\.\d+\n$/);
