@@ -5,50 +5,22 @@
 //   [op, tensors, attributes, then per tensor: handle (−1: left out), dtype, offset, rowStride, rank, shape…, then the
 //   attributes…]
 // Offsets and strides are in elements. Every bound is checked here again.
-#include <napi.h>
+#include "addon.h"
 
 #include <cstring>
 
 #include "command_reader.h"
-#include "environment.h"
 #include "ops.h"
 #include "peak.h"
-#include "tcp_peers.h"
 
 namespace cd {
 namespace {
-
-// --- arguments ----------------------------------------------------------------------------------------------------
-
-OpenDevice& device(const Napi::CallbackInfo& info) {
-  auto& devices = Environment::of(info.Env()).devices;
-  const int64_t index = info[0].As<Napi::Number>().Int64Value();
-  if (index < 0 || index >= static_cast<int64_t>(devices.size()) || !devices[index])
-    throw Error("Expected an open device but it was closed");
-  return *devices[index];
-}
-
-int64_t integer(const Napi::CallbackInfo& info, int index) { return info[index].As<Napi::Number>().Int64Value(); }
 
 void checkRange(const Storage& storage, int64_t offset, int64_t bytes) {
   if (offset < 0 || bytes < 0 || offset > storage.bytes || bytes > storage.bytes - offset)
     throw Error("Expected bytes within a storage of " + std::to_string(storage.bytes) + " but received " + std::to_string(bytes) +
                 " from " + std::to_string(offset));
 }
-
-// Wraps a function so that cd::Error becomes a JavaScript Error.
-template <Napi::Value (*function)(const Napi::CallbackInfo&)>
-Napi::Value guarded(const Napi::CallbackInfo& info) {
-  try {
-    return function(info);
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(info.Env(), error.what());
-  }
-}
-
-// --- the surface --------------------------------------------------------------------------------------------------
 
 // listOps(backend)
 Napi::Value listOps(const Napi::CallbackInfo& info) {
@@ -249,56 +221,6 @@ Napi::Value measureRate(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// joinCommunicator(device, name, rank, size, timeoutSeconds, warnAfterSeconds, processOf) → number, for collectives
-Napi::Value joinCommunicator(const Napi::CallbackInfo& info) {
-  const std::string name = info[1].As<Napi::String>().Utf8Value();
-  CommunicatorOptions options;
-  options.timeoutSeconds = info[4].As<Napi::Number>().DoubleValue();
-  options.warnAfterSeconds = info[5].As<Napi::Number>().DoubleValue();
-  std::vector<int> processOf;
-  const auto processes = info[6].As<Napi::Array>();
-  for (uint32_t index = 0; index < processes.Length(); ++index)
-    processOf.push_back(processes.Get(index).As<Napi::Number>().Int32Value());
-  const int rank = static_cast<int>(integer(info, 2));
-  auto peers = TcpPeers::connect(name, rank, processOf);
-  const int number = device(info).device->addCommunicator(
-      Communicator::join(name, rank, static_cast<int>(integer(info, 3)), options, std::move(peers)));
-  return Napi::Number::New(info.Env(), number);
-}
-
-// listenForPeers() → port
-Napi::Value listenForPeers(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), TcpEndpoint::instance().listen());
-}
-
-// introducePeers(token, own, addresses)
-Napi::Value introducePeers(const Napi::CallbackInfo& info) {
-  std::vector<std::string> addresses;
-  const auto given = info[2].As<Napi::Array>();
-  for (uint32_t index = 0; index < given.Length(); ++index) addresses.push_back(given.Get(index).As<Napi::String>().Utf8Value());
-  TcpEndpoint::instance().introduce(info[0].As<Napi::String>().Utf8Value(), static_cast<int>(integer(info, 1)),
-                                    std::move(addresses));
-  return info.Env().Undefined();
-}
-
-// failCommunicators(why)
-Napi::Value failCommunicators(const Napi::CallbackInfo& info) {
-  TcpEndpoint::instance().failAll(info[0].As<Napi::String>().Utf8Value());
-  return info.Env().Undefined();
-}
-
-// communicatorBytes(device, communicator) → bytes received from other ranks
-Napi::Value communicatorBytes(const Napi::CallbackInfo& info) {
-  const int64_t bytes = device(info).device->communicator(integer(info, 1)).bytesReceived();
-  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
-}
-
-// leaveCommunicator(device, communicator)
-Napi::Value leaveCommunicator(const Napi::CallbackInfo& info) {
-  device(info).device->communicator(integer(info, 1)).leave();
-  return info.Env().Undefined();
-}
-
 // openWeights(path) → { file, format, entries, metadata }
 Napi::Value openWeights(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -359,11 +281,6 @@ Napi::Value closeWeights(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-template <Napi::Value (*function)(const Napi::CallbackInfo&)>
-void expose(Napi::Object exports, const char* name) {
-  exports[name] = Napi::Function::New(exports.Env(), guarded<function>, name);
-}
-
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   expose<listOps>(exports, "listOps");
@@ -385,13 +302,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   expose<read>(exports, "read");
   expose<synchronize>(exports, "synchronize");
   expose<measureRate>(exports, "measureRate");
-  expose<joinCommunicator>(exports, "joinCommunicator");
-  expose<listenForPeers>(exports, "listenForPeers");
-  expose<introducePeers>(exports, "introducePeers");
-  expose<failCommunicators>(exports, "failCommunicators");
-  expose<communicatorBytes>(exports, "communicatorBytes");
-  expose<leaveCommunicator>(exports, "leaveCommunicator");
-  exports["othersCannotGoOn"] = kOthersCannotGoOn;
+  exposeCommunicators(exports);
   expose<openWeights>(exports, "openWeights");
   expose<readWeights>(exports, "readWeights");
   expose<closeWeights>(exports, "closeWeights");

@@ -27,12 +27,10 @@ void Communicator::place(const Accelerator& accelerator) {
   std::lock_guard lock(mutex);
   for (const int other : others) {
     if (other == own || accelerator.reaches(other) || !told.insert(std::minmax(own, other)).second) continue;
-    std::fprintf(
-        stderr,
-        "warning: cuda:%d and cuda:%d do not reach each other's memory (no peer-to-peer access): NCCL copies over the host, "
-        "at some 10 to 25 GB/s of PCIe instead of NVLink's hundreds; see `nvidia-smi topo -p2p r`, and give such GPUs to "
-        "'dp' rather than to 'tp'\n",
-        std::min(own, other), std::max(own, other));
+    std::fprintf(stderr,
+                 "warning: cuda:%d and cuda:%d do not reach each other's memory (no peer-to-peer access): NCCL copies by way "
+                 "of the host, which is slower; see `nvidia-smi topo -p2p r`, and give such GPUs to 'dp' rather than to 'tp'\n",
+                 std::min(own, other), std::max(own, other));
   }
 }
 

@@ -114,4 +114,16 @@ __device__ __forceinline__ void arriveThreads(int id, int count) {
 }
 #endif
 
+// Where a thread is in a ring of stages, each with a barrier of its own: which stage, and the parity of its phase.
+template <int kStages>
+struct RingPosition {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
 }  // namespace cd::cuda

@@ -51,15 +51,7 @@ struct Ring {
   alignas(kSwizzleAlignment) char left[kStages][kLeftBytes], right[kStages][kRightBytes];
   PhaseBarrier full[kStages], empty[kStages];
 };
-struct Position {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage < kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-};
+using Position = RingPosition<kStages>;
 
 template <int kPairs, Operand kRight>
 __device__ __forceinline__ void copyTiles(Ring& ring, Position& position, const Operands<kPairs>& operands, int row, int column) {

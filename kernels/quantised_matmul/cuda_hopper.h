@@ -31,15 +31,7 @@ struct Shape {
     alignas(kSwizzleAlignment) char codes[kStages][kCodeBytes], tokens[kStages][kPanels][kPanelBytes];
     PhaseBarrier full[kStages], empty[kStages];
   };
-  struct Position {
-    int stage = 0;
-    uint32_t parity = 0;
-    __device__ __forceinline__ void advance() {
-      if (++stage < kStages) return;
-      stage = 0;
-      parity ^= 1;
-    }
-  };
+  using Position = RingPosition<kStages>;
   using Sums = float[kBlocks][kTokens / 8][4];
 };
 template <bool kNibbles>

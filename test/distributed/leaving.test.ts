@@ -38,7 +38,7 @@ it.each(['cpu', 'cuda-emulated'])(
   },
 );
 
-it('GPUs that do not reach each other: a warning that says what that costs, and the sums all the same', async () => {
+it('GPUs that do not reach each other: a warning with the remedy, and the sums all the same', async () => {
   const gpus = ['cuda-emulated:0', 'cuda-emulated:1'];
   for (const peers of ['1', '0']) {
     const own = { COMPRESS_DISTILL_EMULATION_GPUS: '2', COMPRESS_DISTILL_EMULATION_PEERS: peers };
@@ -54,7 +54,7 @@ it('GPUs that do not reach each other: a warning that says what that costs, and 
         ? []
         : [
             expect.stringMatching(
-              /^warning: cuda:0 and cuda:1 do not reach each other's memory .*: NCCL copies over the host, at some/,
+              /^warning: cuda:0 and cuda:1 do not reach each other's memory .*: NCCL copies by way of the host, .*'dp' rather than to 'tp'$/,
             ),
           ],
     );
