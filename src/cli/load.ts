@@ -5,6 +5,7 @@ import type { LeadingProcess } from '../distributed/run_threads.js';
 import type { EngineOptions } from '../engine/engine.js';
 import type { RequestServer } from '../engine/request_server.js';
 import type { LoadedModel } from '../nn/load.js';
+import { defaultDtype } from '../tensor/dtype.js';
 import type { GlobalOptions } from './options.js';
 
 /** What the commands use when neither option nor file names a device. */
@@ -63,7 +64,9 @@ export async function withEngine<T>(
   const engine = await Replicas.create(mesh, { model, device, dtype, threads, engine: engineOptions }, leader);
   // Which replica wrote a row does not matter, so they go on from what one engine left; over how many ranks its sums were divided does.
   const ranks = mesh.tp > 1 ? [{ tp: mesh.tp }] : [];
-  return closing(engine, () => work({ engine, dependencies: [fingerprint, device, dtype ?? 'f32', ...ranks] }));
+  return closing(engine, () =>
+    work({ engine, dependencies: [fingerprint, device, dtype ?? defaultDtype(device), ...ranks] }),
+  );
 }
 
 async function closing<T>(engine: RequestServer<unknown>, work: () => Promise<T>): Promise<T> {

@@ -5,6 +5,7 @@ import type { LeadingProcess } from '../distributed/run_threads.js';
 import type { ScoreLimits } from '../distributed/score_worker.js';
 import { UserError } from '../errors.js';
 import { createProgress } from '../pipeline/progress.js';
+import { defaultDtype } from '../tensor/dtype.js';
 import type { Message } from '../text/chat_template.js';
 import { PromptEncoder } from '../text/prompt_encoder.js';
 import type { ModelFiles } from '../weights/model_files.js';
@@ -121,7 +122,7 @@ async function withScoring(
   try {
     const score = (documents: readonly (readonly number[])[]) => scorers.score(documents);
     const { limits, width } = scorers;
-    await work({ files, numerics: [device, dtype ?? 'f32'], limits, width, score });
+    await work({ files, numerics: [device, dtype ?? defaultDtype(device)], limits, width, score });
   } finally {
     await scorers.close();
   }

@@ -114,7 +114,8 @@ export class Scorers {
   }
 
   private take(batch: number, scores: (number | null)[][]): void {
-    const waiting = this.batches.get(batch)!;
+    const waiting = this.batches.get(batch);
+    if (!waiting) return; // another device has failed, and all were told
     this.batches.delete(batch);
     waiting.scorer.given -= 1;
     waiting.resolve(scores);

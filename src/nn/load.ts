@@ -4,6 +4,7 @@ import { UserError } from '../errors.js';
 import { shardVocabulary } from '../ops/parallel.js';
 import type { QuantisedWeight } from '../ops/quantised.js';
 import type { Device } from '../tensor/device.js';
+import { defaultDtype } from '../tensor/dtype.js';
 import { launch } from '../tensor/launch.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { ChatTemplate } from '../text/chat_template.js';
@@ -26,7 +27,7 @@ export interface LoadedModel {
 
 export interface LoadOptions {
   device: Device;
-  /** Of weights and activations; default f32 on the CPU. */
+  /** Of weights and activations; default f32 on the CPU, bf16 on a GPU. */
   dtype?: 'f32' | 'bf16';
   /** Of all weights' names, those whose f32 values to keep where bf16 weights are rounded from them, for an optimizer. Default: none. */
   masters?: (names: readonly string[]) => readonly string[];
@@ -53,7 +54,7 @@ export async function loadModel(name: string, options: LoadOptions): Promise<Loa
   const files = await resolveModel(name, options.text);
   try {
     const { weights: specs, build } = modelFamily(files.config).prepare(files.config);
-    const { dtype = 'f32', group = null } = options;
+    const { dtype = defaultDtype(options.device.name), group = null } = options;
     const quantisation = quantisationOf(files.config);
     expectWeights(files, specs, quantisation);
     const parts = partsOf(specs, group ?? { rank: 0, size: 1 });

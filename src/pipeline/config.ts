@@ -8,6 +8,7 @@ import { readYaml } from '../data/yaml_file.js';
 import { meshSchema } from '../distributed/mesh_shape.js';
 import { kvCacheDtypes } from '../engine/kv_plan.js';
 import { UserError } from '../errors.js';
+import { defaultDtype } from '../tensor/dtype.js';
 import { parseTrainConfig, type TrainConfig } from '../training/config.js';
 import { parseStrict } from '../training/strict_schema.js';
 import { checkTemplate } from './prompt_template.js';
@@ -274,7 +275,7 @@ export function parseStudyConfig(value: unknown, where = 'study'): StudyConfig {
   }
   const truncate = resolveTruncate(settings.truncate, settings.compressors, fail);
   const arms = ['raw', ...names, ...(truncate === null ? [] : ['truncated']), 'answer-only'];
-  const dtype = settings.dtype ?? (settings.device.startsWith('cuda') ? 'bf16' : 'f32');
+  const dtype = settings.dtype ?? defaultDtype(settings.device);
   const students = settings.students.map((student, index) => {
     const path = `students.${index}`;
     if (settings.students.findIndex((other) => other.name === student.name) !== index) {

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { readYaml } from '../data/yaml_file.js';
 import { meshSchema } from '../distributed/mesh_shape.js';
+import { defaultDtype } from '../tensor/dtype.js';
 import { dataFormatSchema } from './data_format.js';
 import { parseStrict } from './strict_schema.js';
 
@@ -169,7 +170,7 @@ export const trainSchema = z
     const saved = settings.addedTokens.length > 0 ? ['embed_tokens', 'lm_head'] : [];
     const { rank, alpha = rank, modulesToSave = saved } = settings.lora;
     const lora = { ...settings.lora, alpha, modulesToSave };
-    const dtype = settings.dtype ?? (settings.device.startsWith('cuda') ? ('bf16' as const) : ('f32' as const));
+    const dtype = settings.dtype ?? defaultDtype(settings.device);
     const learningRate = settings.learningRate ?? (settings.method === 'lora' ? 2e-4 : 2e-5);
     if (settings.method === 'lora' && saved.some((module) => !modulesToSave.includes(module))) {
       context.addIssue({

@@ -17,11 +17,19 @@ import { openStudent, randomDocuments, runSteps } from '../training/student.js';
 const cudaDevices = deviceNames.filter((name) => name.startsWith('cuda'));
 
 describe.each(cudaDevices)('on %s', (deviceName) => {
+  it('holds a model in bf16 where nobody names a dtype', async () => {
+    const device = Device.open(deviceName);
+    const { model } = await loadModel(modelFolder('tied'), { device });
+    expect(model.dtype).toBe('bf16');
+    model.dispose();
+    await device.close();
+  });
+
   it.each(GOLDEN_MODELS)('%s gives the logits of transformers within 1e-5', async (name) => {
     const golden = goldenOutputs(name);
     const arrays = goldenArrays(`${name}.safetensors`);
     const device = Device.open(deviceName);
-    const { model } = await loadModel(modelFolder(name), { device });
+    const { model } = await loadModel(modelFolder(name), { device, dtype: 'f32' });
     for (const [d, tokens] of golden.documents.entries()) {
       const logits = scope(() => linear(model.forward(packed(device, [tokens])), model.outputWeight, 'f32'));
       expectClose(await logits.readFloats(), arrays.get(`logits.${d}`)!.data, 1e-5, `logits of document ${d}`);
